@@ -1,0 +1,75 @@
+"""Options that several commands share, and the two ways in which every command prints its result."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def db_option(command: Command) -> Command:
+    """Add `--db`, the mapping database."""
+    return click.option(
+        "--db",
+        required=True,
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Mapping database; the suffix chooses the engine: .duckdb, or .sqlite (also .db, .sqlite3).",
+    )(command)
+
+
+def executor_options(command: Command) -> Command:
+    """Add `--executor`, `--workers` and `--ray-address`: who does the work."""
+    for option in (
+        click.option(
+            "--ray-address", metavar="ADDRESS", help="Existing Ray cluster, for instance auto or HOST:PORT. [default: start one here]"
+        ),
+        click.option("--workers", type=click.IntRange(min=0), default=None, help="Worker processes. [default: one per core]"),
+        click.option(
+            "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What runs the workers."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`: the result as one JSON object on stdout."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")(command)
+
+
+def count_workers(workers: int | None) -> int:
+    """Return the number of worker processes asked for, or one for each core that this process may use."""
+    if workers is not None:
+        return workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def print_json(result: Any) -> None:
+    """Print one JSON object on stdout."""
+    click.echo(json.dumps(result, ensure_ascii=False, indent=2))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print aligned columns on stdout: text to the left, numbers to the right with thousands separators."""
+    kept = [list(row) for row in rows]
+    numeric = [all(isinstance(row[i], int | float) for row in kept) for i in range(len(header))]
+    lines = [list(header), *([_cell(value) for value in row] for row in kept)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    for line in lines:
+        padded = (
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        )
+        click.echo("  ".join(padded).rstrip())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else str(value)

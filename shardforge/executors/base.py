@@ -1,0 +1,50 @@
+"""How a pure function is run over tasks: the contract that `local` and `ray` both keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
+
+Task = TypeVar("Task")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class TaskResult(Generic[Task, Value]):
+    """What became of one task: a value, or the error that remained after its retries."""
+
+    task: Task
+    value: Value | None = None
+    error: Exception | None = None
+
+    def unwrap(self) -> Value:
+        """Return the value, or raise the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value]
+
+
+class Executor(Protocol):
+    """Runs functions over tasks on workers that start when the `with` block is entered.
+
+    `run` yields one `TaskResult` per task as they finish, in any order, and keeps a bounded number in flight, so `tasks`
+    may be a long generator. A `ShardforgeError` surfaces at once; a worker that dies, and any other exception, is tried
+    again `retries` times first. A task without a result never passes silently: it surfaces as a `TaskError`.
+    Function, tasks and values are pickled. Leaving the block early (an error, Ctrl-C) stops the workers.
+    """
+
+    workers: int
+
+    def run(
+        self, function: Callable[[Task], Value], tasks: Iterable[Task], *, retries: int = 2
+    ) -> Iterator[TaskResult[Task, Value]]:
+        """Yield the result of `function(task)` for every task, in the order in which they finish."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

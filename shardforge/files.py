@@ -1,0 +1,73 @@
+"""Files that are either whole or not there: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from shardforge.errors import DatasetError
+
+_BLOCK = 1 << 20
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hex digits."""
+    digest = hashlib.sha256()
+    block = bytearray(_BLOCK)
+    view = memoryview(block)
+    with open(path, "rb", buffering=0) as file:
+        while size := file.readinto(block):
+            digest.update(view[:size])
+    return digest.hexdigest()
+
+
+@contextmanager
+def atomic_write(path: Path, *, scratch: Path | None = None) -> Iterator[IO[bytes]]:
+    """Open a temporary file that becomes `path` when the block ends, and vanishes when it raises.
+
+    The bytes are on disk before the rename, so a crash leaves the old file or the new one. `scratch` is the folder for
+    the temporary file (same file system; default: beside `path`).
+
+    Raises:
+        DatasetError: the disk is full, or the place cannot be written; the message names the path.
+    """
+    folder = scratch or path.parent
+    temporary = folder / f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb", buffering=_BLOCK) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` survive a power failure."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def explain_os_error(error: OSError, path: Path) -> DatasetError:
+    """Return the sentence for an operating-system error met while writing `path`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DatasetError(
+            f"{path}: no space left on the device; what is finished is kept: free some space and run the same command again"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DatasetError(f"{path}: not writable ({os.strerror(error.errno)}); give it write permission or choose another folder")
+    return DatasetError(f"{path}: {error.strerror or error}; what is finished is kept, run the same command again")

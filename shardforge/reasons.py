@@ -1,0 +1,48 @@
+"""Reason codes: what became of a record, one word for each thing that can happen to an image.
+
+The codes stand in `images.reason` (found while mapping; NULL means usable) and in `outcomes.reason` (found while
+writing). They are a contract with users' queries: codes are added, never renamed.
+"""
+
+OK = "ok"
+
+# Found while listing or scanning a source.
+EMPTY_FILE = "empty_file"
+NOT_AN_IMAGE = "not_an_image"
+UNREADABLE = "unreadable"
+UNREADABLE_DIRECTORY = "unreadable_directory"
+BROKEN_LINK = "broken_link"
+VANISHED = "vanished"
+
+# Found while reading and converting pixels.
+CHANGED = "changed"
+TRUNCATED = "truncated"
+CORRUPT = "corrupt"
+UNSUPPORTED = "unsupported"
+TOO_MANY_PIXELS = "too_many_pixels"
+
+# Decided, not damaged.
+EXCLUDED = "excluded"
+NO_LABEL = "no_label"
+NO_SPLIT = "no_split"
+
+MEANING: dict[str, str] = {
+    OK: "written",
+    EMPTY_FILE: "the file has zero bytes",
+    NOT_AN_IMAGE: "the bytes are not those of a known image format",
+    UNREADABLE: "the file cannot be opened or read (permission, I/O error)",
+    UNREADABLE_DIRECTORY: "the directory cannot be listed, so its files are unknown",
+    BROKEN_LINK: "a symbolic link whose target does not exist",
+    VANISHED: "the file was mapped and is no longer there",
+    CHANGED: "the file's size or time changed after it was mapped",
+    TRUNCATED: "the image data ends too early",
+    CORRUPT: "the image data cannot be decoded",
+    UNSUPPORTED: "the pixels are of a kind that has no stated conversion to 8-bit RGB",
+    TOO_MANY_PIXELS: "more pixels than --max-pixels allows",
+    EXCLUDED: "on an exclusion list",
+    NO_LABEL: "no value in the label column that was asked for",
+    NO_SPLIT: "not assigned to a split (mapped after the split was made)",
+}
+
+#: Reasons that count against `--max-bad`: the image was meant to be written and could not be.
+BAD = frozenset({EMPTY_FILE, NOT_AN_IMAGE, UNREADABLE, VANISHED, CHANGED, TRUNCATED, CORRUPT, UNSUPPORTED, TOO_MANY_PIXELS})
