@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, partial
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -40,12 +40,12 @@ class Kind:
 
 
 KINDS = {
-    "inat": Kind("inat", 4000, 100, (500, 500), (2.0, 6.5), 0.0, smallest_photo=640),
-    "eol": Kind("eol", 600, 20, (1000, 3000), (1.0, 5.0), 0.15, smallest_photo=1200),
+    "inat": Kind("inat", 4000, 100, (500, 500), (2.5, 6.5), 0.0, smallest_photo=640),
+    "eol": Kind("eol", 600, 20, (1000, 3000), (2.0, 6.5), 0.15, smallest_photo=1200),
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_photo(path: Path) -> Image.Image:
     """Return a photo as 8-bit RGB; each worker decodes it once."""
     with Image.open(path) as image:
@@ -62,7 +62,8 @@ def find_photos(folders: list[Path], smallest: int) -> list[Path]:
                     if max(image.size) >= smallest:
                         found[path.name] = path
     if not found:
-        raise SystemExit(f"no photo of {smallest} pixels or more under {', '.join(map(str, folders))}: name a folder with --photos")
+        searched = ", ".join(map(str, folders))
+        raise SystemExit(f"no photo of {smallest} pixels or more under {searched}: name a folder with --photos")
     return [found[name] for name in sorted(found)]
 
 
@@ -113,7 +114,7 @@ def make_corpus(kind: Kind, out: Path, photos: list[Path], seed: int, count: int
         paths = pool.map(make, range(count), chunksize=8)
     sizes = [path.stat().st_size for path in paths]
     low, high = np.percentile(sizes, [10, 90]) / 1000
-    print(f"{kind.name}: {count:,} files, mean {np.mean(sizes):,.0f} bytes (10% below {low:,.0f} kB, 10% above {high:,.0f} kB)")
+    print(f"{kind.name}: {count:,} files, mean {np.mean(sizes):,.0f} bytes, 10th to 90th percentile {low:,.0f}-{high:,.0f} kB")
     return paths
 
 
@@ -131,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder to make the corpora in")
     parser.add_argument("--kind", choices=[*KINDS, "both"], default="both")
-    parser.add_argument("--photos", type=Path, action="append", metavar="DIR", help="folder of photos to crop (repeatable)")
+    parser.add_argument("--photos", type=Path, action="append", metavar="DIR", help="photos to crop (repeatable)")
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--count", type=int, help="files in each corpus [default: 4000 inat, 600 eol]")
     parser.add_argument("--links", type=int, default=0, metavar="N", help="also make N hard links to the files")

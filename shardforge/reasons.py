@@ -25,6 +25,7 @@ TOO_MANY_PIXELS = "too_many_pixels"
 EXCLUDED = "excluded"
 NO_LABEL = "no_label"
 NO_SPLIT = "no_split"
+OTHER_SPLIT = "other_split"
 
 MEANING: dict[str, str] = {
     OK: "written",
@@ -42,6 +43,7 @@ MEANING: dict[str, str] = {
     EXCLUDED: "on an exclusion list",
     NO_LABEL: "no value in the label column that was asked for",
     NO_SPLIT: "not assigned to a split (mapped after the split was made)",
+    OTHER_SPLIT: "in a split that was not asked for",
 }
 
 #: Reasons that count against `--max-bad`: the image was meant to be written and could not be.

@@ -2,10 +2,120 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
+
+from shardforge.cli.options import count_workers, executor_options, json_option, print_json
+from shardforge.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from shardforge.executors import Executor
+    from shardforge.verify.problems import Problem
 
 
 @click.command("verify")
-def verify_command() -> None:
-    """Placeholder."""
-    raise NotImplementedError
+@click.argument("info", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--shardlist", multiple=True, metavar="PATHS", help="Shards of any origin, with braces: 'shard-{000003..000031}.tar'."
+)
+@click.option(
+    "--level",
+    type=click.Choice(["size", "checksum", "decode"]),
+    help="size: file sizes; checksum: SHA-256; decode: every image, label and text. [default: checksum; decode for --shardlist]",
+)
+@click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Mapping database to reconcile INFO with.")
+@click.option("--class-file", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Class file of --shardlist.")
+@click.option("--repair", is_flag=True, help="Write bad and missing shards again, to the same bytes, and verify once more.")
+@executor_options
+@json_option
+def verify_command(
+    info: Path | None,
+    shardlist: tuple[str, ...],
+    level: str | None,
+    db: Path | None,
+    class_file: Path | None,
+    repair: bool,
+    executor: str,
+    workers: int | None,
+    ray_address: str | None,
+    as_json: bool,
+) -> None:
+    """Check the dataset whose manifest is INFO (OUT/_info.json, or OUT), or the tars of --shardlist.
+
+    Prints the paths of bad shards on stdout and every problem on stderr; prints nothing and ends with 0 when all is good.
+
+    \b
+    shardforge verify shards/_info.json --db mapping.duckdb
+    shardforge verify --shardlist 'old/val/shard-{000003..000031}.tar' --workers 8
+    """
+    from shardforge.executors import open_executor
+
+    if (info is None) == (not shardlist):
+        raise click.UsageError("Give either INFO (OUT/_info.json) or --shardlist.")
+    if shardlist and (repair or db):
+        raise click.UsageError("--repair and --db need INFO: tars alone do not say where they came from.")
+    if info is not None and class_file is not None:
+        raise click.UsageError("--class-file goes with --shardlist; INFO names its own.")
+    with (
+        Progress(quiet=as_json) as progress,
+        open_executor(executor, count_workers(workers), preload=("shardforge.verify.shard",), address=ray_address) as pool,
+    ):
+        if info is None:
+            problems = _verify_tars(shardlist, level or "decode", class_file, pool, progress)
+            root = Path()
+        else:
+            info = info / "_info.json" if info.is_dir() else info
+            problems = _verify_info(info, level or "checksum", db, pool, progress)
+            root = info.parent
+            if repair and problems:
+                problems = _repair(info, level or "checksum", problems, db, pool, progress)
+    _print_problems(root, problems, as_json=as_json)
+
+
+def _verify_tars(
+    shardlist: tuple[str, ...], level: str, class_file: Path | None, pool: Executor, progress: Progress
+) -> list[Problem]:
+    from shardforge.verify.shardlist import verify_shardlist
+
+    classes = len(class_file.read_text(encoding="utf-8").splitlines()) if class_file else None
+    return verify_shardlist(shardlist, level, pool, classes=classes, progress=progress)
+
+
+def _verify_info(info: Path, level: str, db: Path | None, pool: Executor, progress: Progress) -> list[Problem]:
+    from shardforge.dataset.manifest import read_manifest
+    from shardforge.mapping import open_mapping
+    from shardforge.verify.dataset import verify_dataset
+    from shardforge.verify.mapping import verify_mapping
+
+    problems = verify_dataset(info, level, pool, progress=progress)
+    if db is not None and not any(problem.code == "manifest_invalid" for problem in problems):
+        with open_mapping(db) as mapping:
+            problems += verify_mapping(mapping, read_manifest(info))
+    return problems
+
+
+def _repair(
+    info: Path, level: str, problems: list[Problem], db: Path | None, pool: Executor, progress: Progress
+) -> list[Problem]:
+    from shardforge.verify.repair import repair_dataset
+
+    for problem in problems:
+        click.echo(str(problem), err=True)
+    for line in repair_dataset(info, problems, pool, progress=progress):
+        click.echo(line, err=True)
+    return _verify_info(info, level, db, pool, progress)
+
+
+def _print_problems(root: Path, problems: list[Problem], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"problems": [asdict(problem) for problem in problems]})
+    else:
+        for problem in problems:
+            click.echo(str(problem), err=True)
+        for path in dict.fromkeys(str(root / problem.file) for problem in problems if problem.shard):
+            click.echo(path)
+    if problems:
+        click.get_current_context().exit(1)

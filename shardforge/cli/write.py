@@ -2,10 +2,241 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
+
+from shardforge.cli.options import count_workers, db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from shardforge.dataset.options import WriteOptions
+    from shardforge.dataset.write import Budget, WriteReport
+
+_SIZE_UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
+
+
+class _Bytes(click.ParamType):
+    """A number of bytes such as 500MB or 2G, in powers of 1,000."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", value.strip(), re.IGNORECASE)
+        number = float(match[1]) * _SIZE_UNITS[match[2].upper()] if match else 0
+        if number < 1:
+            self.fail(f"{value!r} is not a size; expected for instance 500MB or 2G", param, ctx)
+        return int(number)
+
+
+class _ImageSize(click.ParamType):
+    """Pixels: N for a square, or WxH."""
+
+    name = "N or WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", value.strip())
+        if match is None:
+            self.fail(f"{value!r} is not a size in pixels; expected for instance 224 or 320x240", param, ctx)
+        return int(match[1]), int(match[2] or match[1])
+
+
+class _MaxBad(click.ParamType):
+    """A share such as 1% or a number of images."""
+
+    name = "N or N%"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Budget:
+        from shardforge.dataset.write import Budget
+
+        if isinstance(value, Budget):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", value.strip())
+        if match is None or (match[2] and float(match[1]) > 100) or (not match[2] and "." in match[1]):
+            self.fail(f"{value!r} is neither a share nor a number; expected for instance 1% or 500", param, ctx)
+        return Budget(share=float(match[1]) / 100) if match[2] else Budget(share=None, count=int(match[1]))
 
 
 @click.command("write")
-def write_command() -> None:
-    """Placeholder."""
-    raise NotImplementedError
+@db_option
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the dataset.")
+@click.option("--name", help="Name in the shards' file names. [default: that of the folder]")
+@click.option("--size", type=_ImageSize(), help="Target in pixels. [default: keep the images' own sizes]")
+@click.option(
+    "--resize",
+    type=click.Choice(["squash", "shortest", "longest", "crop", "pad", "none"]),
+    default=None,
+    help="How an image is brought to --size. [default: squash with --size, else none]",
+)
+@click.option("--upscale", is_flag=True, help="Enlarge images that are smaller than --size, too.")
+@click.option("--format", "image_format", type=click.Choice(["jpg", "png", "webp"]), default="jpg", show_default=True)
+@click.option("--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="Of JPEG and WebP.")
+@click.option("--passthrough", is_flag=True, help="Copy the bytes of images that need no change.")
+@click.option(
+    "--max-pixels", type=click.IntRange(min=1), default=200_000_000, show_default=True, help="Refuse larger images."
+)
+@click.option(
+    "--codec",
+    type=click.Choice(["auto", "fast", "pillow"]),
+    default="auto",
+    show_default=True,
+    help="fast: simplejpeg and a vectorised resize; pillow: Pillow alone. Recorded in the manifest.",
+)
+@click.option("--label", help="Column that becomes the class; none for no classes. [default: label, if any record has one]")
+@click.option("--members", help="What follows the image: cls, json, COLUMN.txt; or none. [default: cls,json, or json without classes]")
+@click.option("--split-run", default="default", show_default=True, help="Split run to write (its --name).")
+@click.option("--splits", help="Splits or subsets to write, by commas. [default: all splits of the run]")
+@click.option("--seed", type=int, default=None, help="Of the order inside each split. [default: that of the split run]")
+@click.option(
+    "--shard-samples", type=click.IntRange(min=1), default=10_000, show_default=True, help="Most samples in a shard."
+)
+@click.option("--shard-bytes", type=_Bytes(), default="1G", show_default=True, help="Most bytes in a shard, about.")
+@click.option("--shards", "part", help="Write only shards A-B (over all splits, from 0) or part I/N, without a manifest.")
+@click.option("--replace", is_flag=True, help="Rebuild what --out holds; shards that stay the same are kept.")
+@click.option("--retry-bad", is_flag=True, help="Write finished shards again that miss images.")
+@click.option(
+    "--max-bad", type=_MaxBad(), default="1%", show_default=True, help="Stop when more images are bad (fewer than 10 never stop)."
+)
+@executor_options
+@json_option
+@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+def write_command(
+    db: Path,
+    out: Path,
+    part: str | None,
+    replace: bool,
+    retry_bad: bool,
+    max_bad: Budget,
+    executor: str,
+    workers: int | None,
+    ray_address: str | None,
+    as_json: bool,
+    dry_run: bool,
+    **choices: Any,
+) -> None:
+    """Write the split images of DB as WebDataset shards with a manifest into OUT, or go on where a run stopped.
+
+    \b
+    shardforge write --db mapping.duckdb --out shards --size 224 --label species
+    """
+    from shardforge.dataset.write import write_dataset
+    from shardforge.executors import open_executor
+
+    options = _read_options(db, out, choices)
+    if dry_run:
+        _print_plan(db, options, as_json=as_json)
+        return
+    preload = ("shardforge.dataset.shard",)
+    with (
+        Progress(quiet=as_json) as progress,
+        open_executor(executor, count_workers(workers), preload=preload, address=ray_address) as pool,
+    ):
+        report = write_dataset(
+            db, out, options, pool, part=part, replace=replace, retry_bad=retry_bad, budget=max_bad, progress=progress
+        )
+    _print_report(out, report, part, as_json=as_json)
+
+
+def _read_options(db: Path, out: Path, choices: dict[str, Any]) -> WriteOptions:
+    from shardforge.dataset.options import WriteOptions, default_label, default_seed
+    from shardforge.images.convert import Conversion, choose_codec, codec_versions
+    from shardforge.mapping import open_mapping
+
+    size, resize = _read_geometry(choices["size"], choices["resize"], choices["upscale"])
+    codec = choose_codec(choices["codec"])
+    run = choices["split_run"]
+    with open_mapping(db) as mapping:
+        label = default_label(mapping) if choices["label"] is None else choices["label"]
+        seed = default_seed(mapping, run) if choices["seed"] is None else choices["seed"]
+    label = None if label == "none" else label
+    return WriteOptions(
+        name=choices["name"] or re.sub(r"[^A-Za-z0-9_-]+", "-", out.resolve().name).strip("-") or "dataset",
+        conversion=Conversion(
+            size=size,
+            resize=resize,
+            upscale=choices["upscale"],
+            format=choices["image_format"],
+            quality=choices["quality"],
+            max_pixels=choices["max_pixels"],
+            passthrough=choices["passthrough"],
+            codec=codec,
+        ),
+        splits=_read_list(choices["splits"]),
+        split_run=run,
+        seed=seed,
+        label=label,
+        members=_read_members(choices["members"], label),
+        shard_samples=choices["shard_samples"],
+        shard_bytes=choices["shard_bytes"],
+        encoder=codec_versions(codec),
+    )
+
+
+def _read_geometry(size: tuple[int, int] | None, resize: str | None, upscale: bool) -> tuple[tuple[int, int] | None, str]:
+    if size is None and resize not in (None, "none"):
+        raise click.UsageError(f"--resize {resize} needs a --size.")
+    if size is not None and resize == "none":
+        raise click.UsageError("--resize none contradicts --size: leave one of them out.")
+    if size is None and upscale:
+        raise click.UsageError("--upscale needs a --size.")
+    return size, resize or ("none" if size is None else "squash")
+
+
+def _read_list(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def _read_members(text: str | None, label: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ("cls", "json") if label else ("json",)
+    return () if text == "none" else _read_list(text)
+
+
+def _print_plan(db: Path, options: WriteOptions, *, as_json: bool) -> None:
+    import tempfile
+
+    from shardforge.dataset.plan import write_plan
+    from shardforge.mapping import open_mapping
+
+    with tempfile.TemporaryDirectory() as scratch, open_mapping(db) as mapping:
+        plan = write_plan(mapping, options, Path(scratch) / "plan.parquet")
+    shards = [{"path": shard.path, "samples": shard.samples} for shard in plan.shards]
+    if as_json:
+        print_json({"plan_sha256": plan.sha256, "options": options.to_json(), "shards": shards})
+        return
+    print_table(["shard", "samples"], [list(shard.values()) for shard in shards])
+    click.echo("Dry run: nothing was written.", err=True)
+
+
+def _print_report(out: Path, report: WriteReport, part: str | None, *, as_json: bool) -> None:
+    from shardforge.reasons import MEANING
+
+    if as_json:
+        print_json(
+            {
+                "out": str(out),
+                "written": report.written,
+                "kept": report.kept,
+                "samples": report.samples,
+                "bytes": report.bytes,
+                "outcomes": dict(report.outcomes.most_common()),
+                "complete": report.complete,
+            }
+        )
+        return
+    print_table(
+        ["outcome", "images", "meaning"],
+        [[reason, count, MEANING.get(reason, "")] for reason, count in report.outcomes.most_common()],
+    )
+    megabytes = report.bytes / 1e6
+    click.echo(f"{report.written} shards written, {report.kept} kept: {report.samples:,} samples, {megabytes:,.1f} MB")
+    if report.complete:
+        click.echo(f"Next: shardforge verify {out / '_info.json'}", err=True)
+    else:
+        click.echo(f"Shards {part} are done; a run without --shards writes what is missing and the manifest.", err=True)

@@ -1,0 +1,73 @@
+"""Where the files of a dataset lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MANIFEST = "_info.json"
+CLASSES = "classes.txt"
+SIZES = "sizes.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths inside a dataset folder.
+
+    What other tools read lies in the open; `.shardforge/` holds what resuming and repairing need: the plan and, for each
+    finished shard, a JSON file with its checksum, member sizes and the outcomes of its images.
+    """
+
+    out: Path
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest, written last."""
+        return self.out / MANIFEST
+
+    @property
+    def classes(self) -> Path:
+        """One class name a line; the line number is the label."""
+        return self.out / CLASSES
+
+    @property
+    def private(self) -> Path:
+        """The folder of plan, receipts, lock and temporary files."""
+        return self.out / ".shardforge"
+
+    @property
+    def plan(self) -> Path:
+        """Which record goes to which shard, one row group a shard."""
+        return self.private / "plan.parquet"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run that writes the dataset."""
+        return self.private / "lock"
+
+    @property
+    def scratch(self) -> Path:
+        """Temporary files, on the same file system as the shards."""
+        return self.private / "tmp"
+
+    @property
+    def set_aside(self) -> Path:
+        """Where repair moves tars that the manifest does not know."""
+        return self.private / "set_aside"
+
+    def sizes(self, split: str) -> Path:
+        """`{basename: samples}` of a split, for open_clip."""
+        return self.out / split / SIZES
+
+    def index(self, split: str) -> Path:
+        """Offsets and sizes of a split's members."""
+        return self.out / "index" / f"{split}.parquet"
+
+    def receipt(self, shard: str) -> Path:
+        """What is known of a finished shard, `shard` being its path relative to the dataset folder."""
+        return self.private / "shards" / f"{Path(shard).name}.json"
+
+
+def shard_path(name: str, split: str, number: int) -> str:
+    """Return a shard's path relative to the dataset folder, as it stands in the manifest."""
+    return f"{split}/{name}-{split}-{number:06d}.tar"

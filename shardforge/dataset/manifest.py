@@ -1,0 +1,144 @@
+"""`_info.json`: what a dataset holds, read unchanged by birder, timm and wids, and the classes and sizes beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shardforge.dataset.layout import CLASSES, Layout
+from shardforge.dataset.plan import Plan
+from shardforge.dataset.receipt import Receipt
+from shardforge.errors import ManifestError
+from shardforge.files import atomic_write
+
+SCHEMA = 1
+#: Names under which other tools look for our splits by default: birder trains on "training".
+ALIASES = {"training": "train"}
+_LISTS = ("filenames", "shard_lengths")
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One shard as the manifest has it; `sha256` and `bytes` are None in manifests that others wrote."""
+
+    split: str
+    path: str
+    samples: int
+    bytes: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest in memory: `content` as it is on disk, `shards` without those of aliases, in order."""
+
+    path: Path
+    content: dict[str, Any]
+    shards: list[ShardEntry]
+
+    @property
+    def ours(self) -> dict[str, Any]:
+        """The part that shardforge adds; empty in manifests that others wrote."""
+        part: dict[str, Any] = self.content.get("shardforge", {})
+        return part
+
+
+def build_manifest(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
+    """Return the content of `_info.json`: a function of plan and shards alone, without times or places."""
+    of_split: dict[str, list[Receipt]] = {split: [] for split in plan.splits}
+    for shard, receipt in zip(plan.shards, receipts, strict=True):
+        of_split[shard.split].append(receipt)
+    splits = {name: _split_entry(name, shards) for name, shards in of_split.items()}
+    aliases = {alias: split for alias, split in ALIASES.items() if split in splits and alias not in splits}
+    entries = splits | {alias: {**splits[split], "name": alias} for alias, split in aliases.items()}
+    shardlist = [{"url": shard.path, "nsamples": shard.samples, "filesize": shard.bytes} for shard in receipts]
+    ours = {
+        "schema": SCHEMA,
+        "version": plan.version,
+        "seed": plan.options.seed,
+        "options": plan.options.to_json(),
+        "plan_sha256": plan.sha256,
+        "aliases": aliases,
+        "members": list(plan.options.extensions),
+        "classes": None if plan.classes is None else {"file": CLASSES, "count": len(plan.classes)},
+        "index": {split: f"index/{split}.parquet" for split in splits},
+    }
+    return {"name": plan.options.name, "splits": entries, "wids_version": 1, "shardlist": shardlist, "shardforge": ours}
+
+
+def write_manifest(layout: Layout, content: dict[str, Any]) -> None:
+    """Write the manifest, atomically; everything that it names is there before it."""
+    with atomic_write(layout.manifest) as file:
+        file.write(json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n")
+
+
+def write_companions(layout: Layout, plan: Plan, receipts: list[Receipt]) -> None:
+    """Write `classes.txt` and, in each split's folder, open_clip's `sizes.json`."""
+    if plan.classes is not None:
+        with atomic_write(layout.classes) as file:
+            file.write(classes_text(plan.classes))
+    sizes: dict[str, dict[str, int]] = {}
+    for shard, receipt in zip(plan.shards, receipts, strict=True):
+        sizes.setdefault(shard.split, {})[Path(shard.path).name] = receipt.samples
+    for split, counts in sizes.items():
+        with atomic_write(layout.sizes(split)) as file:
+            file.write(sizes_text(counts))
+
+
+def classes_text(classes: list[str]) -> bytes:
+    """Return the bytes of `classes.txt`."""
+    return "".join(f"{name}\n" for name in classes).encode()
+
+
+def sizes_text(counts: dict[str, int]) -> bytes:
+    """Return the bytes of a split's `sizes.json`."""
+    return json.dumps(counts, indent=1).encode() + b"\n"
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read `_info.json`, of ours or of any tool that writes the same splits.
+
+    Raises:
+        ManifestError: it is missing, no JSON, or lacks what every reader needs.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path}: not found; give the path of a dataset's _info.json") from error
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path}: not JSON ({error}); restore it with `shardforge verify --repair`") from error
+    splits = content.get("splits") if isinstance(content, dict) else None
+    if not isinstance(splits, dict) or not splits:
+        raise ManifestError(f'{path}: has no "splits"; expected an object with a split each')
+    ours = content.get("shardforge") or {}
+    shards = [
+        entry
+        for name, split in splits.items()
+        if name not in ours.get("aliases", {})
+        for entry in _read_split(path, name, split)
+    ]
+    return Manifest(path, content, shards)
+
+
+def _split_entry(name: str, shards: list[Receipt]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "num_samples": sum(shard.samples for shard in shards),
+        "filenames": [shard.path for shard in shards],
+        "shard_lengths": [shard.samples for shard in shards],
+        "shard_bytes": [shard.bytes for shard in shards],
+        "shard_sha256": [shard.sha256 for shard in shards],
+    }
+
+
+def _read_split(path: Path, name: str, split: Any) -> list[ShardEntry]:
+    if not isinstance(split, dict) or not all(isinstance(split.get(part), list) for part in _LISTS):
+        raise ManifestError(f"{path}: split {name} lacks the lists {' and '.join(_LISTS)}")
+    count = len(split["filenames"])
+    lists = {part: split.get(part, [None] * count) for part in (*_LISTS, "shard_bytes", "shard_sha256")}
+    for part, values in lists.items():
+        if not isinstance(values, list) or len(values) != count:
+            raise ManifestError(f"{path}: split {name} has {count} filenames but not as many {part}")
+    return [ShardEntry(name, *values) for values in zip(*lists.values(), strict=True)]

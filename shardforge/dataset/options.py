@@ -1,0 +1,88 @@
+"""What a user chooses when writing a dataset, and what of it decides the bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from shardforge.errors import UsageError
+from shardforge.images.convert import Conversion
+from shardforge.mapping import Mapping
+from shardforge.records import RANKS
+
+#: Columns that can be the label or a text member.
+TEXT_COLUMNS = ("label", "group_id", *RANKS, "common_name", "license", "author", "url", "path", "source")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """The options of `shardforge write` that decide what the shards hold.
+
+    `splits` are names of splits or of subsets of one split run (empty: all its splits); `label` is a column or None for a dataset without
+    labels; `members` follow the image in each sample: "cls", "json" or "COLUMN.txt".
+    """
+
+    name: str
+    conversion: Conversion
+    splits: tuple[str, ...] = ()
+    split_run: str = "default"
+    seed: int = 0
+    label: str | None = None
+    members: tuple[str, ...] = ("cls", "json")
+    shard_samples: int = 10_000
+    shard_bytes: int = 1_000_000_000
+    encoder: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(f"--name {self.name!r}: use letters, digits, - and _, since it becomes part of file names")
+        if self.label is not None and self.label not in TEXT_COLUMNS:
+            raise UsageError(f"--label {self.label}: no such column; choose one of {', '.join(TEXT_COLUMNS)}, or none")
+        for member in self.members:
+            if member not in ("cls", "json") and member.removesuffix(".txt") not in TEXT_COLUMNS:
+                raise UsageError(
+                    f"--members {member}: not known; choose cls, json, or COLUMN.txt with one of {', '.join(TEXT_COLUMNS)}"
+                )
+        if len(set(self.members)) != len(self.members):
+            raise UsageError(f"--members {','.join(self.members)}: a member stands there twice")
+        if self.label is None and "cls" in self.members:
+            raise UsageError("--members cls: needs labels; give --label COLUMN or leave cls out")
+
+    @property
+    def extensions(self) -> tuple[str, ...]:
+        """The extensions of a sample's members, in their order: the image first."""
+        return (self.conversion.format, *self.members)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as they stand in plan and manifest."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> WriteOptions:
+        """Return the options that `to_json` wrote."""
+        conversion = dict(values["conversion"])
+        if conversion["size"] is not None:
+            conversion["size"] = tuple(conversion["size"])
+        rest = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**{**rest, "conversion": Conversion(**conversion)})
+
+
+def default_label(mapping: Mapping) -> str:
+    """Return "label" when any usable record has one, else "none"."""
+    found = mapping.rows("SELECT 1 FROM images WHERE label IS NOT NULL AND reason IS NULL LIMIT 1")
+    return "label" if found else "none"
+
+
+def default_seed(mapping: Mapping, run: str) -> int:
+    """Return the seed of a split run.
+
+    Raises:
+        UsageError: the mapping has no such run.
+    """
+    found = mapping.rows("SELECT seed FROM split_runs WHERE name = $name", name=run)
+    if not found:
+        raise UsageError(f"{mapping.path}: has no split called {run}; run `shardforge split --db {mapping.path}` first")
+    return int(found[0][0])

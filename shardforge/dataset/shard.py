@@ -1,0 +1,198 @@
+"""Write one shard: read its records from the plan, convert the images, pack them, publish the tar.
+
+`write_shard` is the work function that executors run. It is pure in its bytes: the same plan and the same source files
+give the same tar on any machine, at any number of workers and threads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from shardforge.dataset.layout import Layout
+from shardforge.dataset.options import WriteOptions
+from shardforge.dataset.plan import Plan, PlannedShard, read_plan, read_planned_rows
+from shardforge.dataset.receipt import Receipt, read_receipt
+from shardforge.dataset.tarwriter import ShardWriter
+from shardforge.errors import DatasetError, ImageError
+from shardforge.files import atomic_write, sha256_file
+from shardforge.images.convert import Conversion, convert_image
+from shardforge.records import RANKS
+from shardforge.sources.reading import read_record
+
+#: Records that a thread takes at a time: enough to make handing over cheap, few enough to keep all threads busy.
+_CHUNK = 16
+#: Chunks that may be finished or under way ahead of the one being packed, for each thread.
+_AHEAD = 4
+_JSON_COLUMNS = ("key", "source", "path", "label", "group_id", *RANKS, "common_name", "license", "author", "url")
+_JSON_NUMBERS = ("width", "height")
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to write into the dataset folder `out`.
+
+    `threads` convert images side by side. `retry_bad` writes a finished shard again when some of its images could not be
+    written. `expected_sha256`, if given, is what the new shard must have: repair restores a shard or leaves it alone.
+    """
+
+    out: str
+    row_group: int
+    threads: int = 1
+    retry_bad: bool = False
+    expected_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What came of a shard: `kept` as it was, or written."""
+
+    path: str
+    kept: bool
+    samples: int
+    bytes: int
+    bad: dict[str, str]
+
+
+def write_shard(task: ShardTask) -> ShardResult:
+    """Write the shard, or keep the one that is there when its bytes are those of its receipt and plan.
+
+    Raises:
+        DatasetError: the disk is full, the folder cannot be written, or the bytes are not the expected ones.
+    """
+    layout = Layout(Path(task.out))
+    plan = _read_plan_once(layout.plan)
+    shard = plan.shards[task.row_group]
+    receipt = read_receipt(layout.receipt(shard.path))
+    if receipt is None or not _can_keep(task, layout, shard, receipt):
+        receipt = _write(task, layout, plan, shard)
+        return _result(receipt, kept=False)
+    return _result(receipt, kept=True)
+
+
+def _result(receipt: Receipt, *, kept: bool) -> ShardResult:
+    return ShardResult(receipt.path, kept, receipt.samples, receipt.bytes, receipt.bad)
+
+
+def _can_keep(task: ShardTask, layout: Layout, shard: PlannedShard, receipt: Receipt) -> bool:
+    tar = layout.out / shard.path
+    return (
+        receipt.digest == shard.digest
+        and not (task.retry_bad and receipt.bad)
+        and tar.is_file()
+        and tar.stat().st_size == receipt.bytes
+        and sha256_file(tar) == receipt.sha256
+    )
+
+
+def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> Receipt:
+    options = plan.options
+    rows = read_planned_rows(layout.plan, shard.row_group).to_pylist()
+    bad: dict[str, str] = {}
+    notes: dict[str, str] = {}
+    tar = layout.out / shard.path
+    with atomic_write(tar, scratch=layout.scratch) as file:
+        writer = ShardWriter(file, options.extensions)
+        for row, image in _convert_all(rows, plan.roots, options.conversion, task.threads):
+            if isinstance(image, ImageError):
+                bad[row["key"]] = image.reason
+                notes[row["key"]] = str(image)
+            else:
+                writer.add_sample(row["key"], (image, *(make_member(name, row) for name in options.members)))
+        sha256 = writer.finish()
+        _check_expected(task, shard, sha256, notes)
+    receipt = Receipt(
+        path=shard.path,
+        digest=shard.digest,
+        sha256=sha256,
+        bytes=writer.bytes,
+        samples=len(rows) - len(bad),
+        sizes=dict(zip(options.extensions, writer.sizes, strict=True)),
+        crcs=dict(zip(options.extensions, writer.crcs, strict=True)),
+        bad=bad,
+        notes=notes,
+    )
+    receipt.write(layout.receipt(shard.path))
+    return receipt
+
+
+def _check_expected(task: ShardTask, shard: PlannedShard, sha256: str, notes: dict[str, str]) -> None:
+    if task.expected_sha256 in (None, sha256):
+        return
+    why = "; ".join(list(notes.values())[:3]) or "the source files or the libraries are not those of the first run"
+    raise DatasetError(
+        f"{shard.path}: cannot be restored to the same bytes ({why}); bring the sources back, "
+        "or map, split and write the dataset again with --replace"
+    )
+
+
+def _convert_all(
+    rows: Sequence[dict[str, Any]], roots: dict[str, str], conversion: Conversion, threads: int
+) -> Iterator[tuple[dict[str, Any], bytes | ImageError]]:
+    """Yield each row with its encoded image, or with what is wrong with it, in the order of the rows."""
+
+    def convert_chunk(start: int) -> list[bytes | ImageError]:
+        return [_convert(row, roots, conversion) for row in rows[start : start + _CHUNK]]
+
+    starts = range(0, len(rows), _CHUNK)
+    for start, images in zip(starts, _map_ordered(convert_chunk, starts, threads), strict=True):
+        yield from zip(rows[start : start + _CHUNK], images, strict=True)
+
+
+def _map_ordered(
+    function: Callable[[int], list[bytes | ImageError]], starts: range, threads: int
+) -> Iterator[list[bytes | ImageError]]:
+    if threads <= 1:
+        yield from map(function, starts)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[list[bytes | ImageError]]] = deque()
+        for start in starts:
+            pending.append(pool.submit(function, start))
+            if len(pending) >= threads * _AHEAD:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _convert(row: dict[str, Any], roots: dict[str, str], conversion: Conversion) -> bytes | ImageError:
+    try:
+        data = read_record(roots[row["source"]], row["path"], row["offset"], row["bytes"], row["mtime"])
+        return convert_image(data, conversion).data
+    except ImageError as error:
+        return ImageError(f"{row['source']}:{row['path']}: {error}", reason=error.reason)
+
+
+def make_member(name: str, row: dict[str, Any]) -> bytes:
+    """Return the bytes of the member `name` ("cls", "json" or "COLUMN.txt") of the sample that `row` plans."""
+    if name == "cls":
+        return b"%d" % row["class_index"]
+    if name == "json":
+        return _make_json(row)
+    text: str | None = row[name.removesuffix(".txt")]
+    return (text or "").encode()
+
+
+def _make_json(row: dict[str, Any]) -> bytes:
+    """Return what is known of the image as one JSON object: known columns that have a value, then the others."""
+    content: dict[str, Any] = {name: row[name] for name in _JSON_COLUMNS if row[name] is not None}
+    content.update({name: row[name] for name in _JSON_NUMBERS if row[name] is not None})
+    if row["metadata"] is not None:
+        content["metadata"] = json.loads(row["metadata"])
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _read_plan_once(path: Path) -> Plan:
+    """Return the plan at `path`, parsed once in each worker process."""
+    return _parsed_plan(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _parsed_plan(path: Path, modified: int) -> Plan:
+    return read_plan(path)

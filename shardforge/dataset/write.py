@@ -1,0 +1,266 @@
+"""Write a dataset: plan it, make the shards that are missing or bad, then index, companions and manifest.
+
+Safe to interrupt at any moment and to run again: finished shards are kept by checksum, the manifest comes last.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shardforge.dataset.index import build_index, index_schema, write_index
+from shardforge.dataset.layout import Layout
+from shardforge.dataset.lock import lock_dataset
+from shardforge.dataset.manifest import build_manifest, write_companions, write_manifest
+from shardforge.dataset.options import WriteOptions
+from shardforge.dataset.plan import Plan, PlannedShard, read_plan, write_plan
+from shardforge.dataset.receipt import Receipt, read_receipt
+from shardforge.dataset.record import record_dataset
+from shardforge.dataset.shard import ShardResult, ShardTask, write_shard
+from shardforge.errors import BudgetExceededError, DatasetError, UsageError
+from shardforge.executors import Executor
+from shardforge.files import explain_os_error
+from shardforge.mapping import Mapping, open_mapping
+
+ProgressCall = Callable[[str, int, int], None]
+#: Fewer bad images than this never stop a run.
+_TOLERATED = 10
+#: Conversion threads of a worker that has a core of its own: a second one fills the gaps that files and locks leave.
+_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many images may turn out bad before a run stops: a share of the plan, or a number."""
+
+    share: float | None = 0.01
+    count: int | None = None
+
+    def limit(self, planned: int) -> int:
+        """Return the number of bad images that a plan of `planned` records may have."""
+        if self.count is not None:
+            return self.count
+        return max(_TOLERATED - 1, int((self.share or 0.0) * planned))
+
+
+@dataclass
+class WriteReport:
+    """What a run did: shards written and kept, samples and bytes in them, images by outcome."""
+
+    written: int = 0
+    kept: int = 0
+    samples: int = 0
+    bytes: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    complete: bool = False
+
+    def add(self, result: ShardResult) -> None:
+        """Count one shard."""
+        self.kept += result.kept
+        self.written += not result.kept
+        self.samples += result.samples
+        self.bytes += result.bytes
+        self.outcomes["ok"] += result.samples
+        self.outcomes.update(result.bad.values())
+
+
+def prepare_plan(mapping: Mapping, out: Path, options: WriteOptions, *, replace: bool = False) -> Plan:
+    """Plan the dataset in `out`, or find that the plan there is the same one.
+
+    Raises:
+        DatasetError: `out` holds something else and `replace` was not given.
+    """
+    layout = Layout(out)
+    _check_place(layout)
+    proposed = layout.scratch / f"plan.{os.uname().nodename}.{os.getpid()}.parquet"
+    try:
+        plan = write_plan(mapping, options, proposed)
+        if layout.plan.exists() and not replace:
+            _check_same(layout, read_plan(layout.plan), plan)
+        os.replace(proposed, layout.plan)
+    finally:
+        proposed.unlink(missing_ok=True)
+    return plan
+
+
+def write_shards(
+    out: Path,
+    plan: Plan,
+    shards: Sequence[PlannedShard],
+    executor: Executor,
+    *,
+    budget: Budget,
+    retry_bad: bool = False,
+    progress: ProgressCall,
+) -> WriteReport:
+    """Write those of `shards` that are missing or bad, largest first.
+
+    Raises:
+        BudgetExceededError: too many images are bad; what is finished is kept.
+        DatasetError, TaskError: a shard could not be written; the others that were under way are kept.
+    """
+    threads = _threads_per_shard(executor.workers, len(shards))
+    largest_first = sorted(shards, key=lambda shard: -shard.samples)
+    tasks = [ShardTask(str(out), shard.row_group, threads, retry_bad) for shard in largest_first]
+    report = WriteReport()
+    total = sum(shard.samples for shard in shards)
+    limit = budget.limit(total)
+    progress("write", 0, total)
+    for result in executor.run(write_shard, tasks):
+        report.add(result.unwrap())
+        bad = sum(count for reason, count in report.outcomes.items() if reason != "ok")
+        progress("write", report.samples + bad, total)
+        if bad > limit:
+            raise BudgetExceededError(
+                f"{bad} of {report.samples + bad} images so far are bad, more than --max-bad allows ({limit} of {total}): "
+                f"{_count_text(report.outcomes)}; finished shards are kept, look at "
+                f"{Layout(out).private / 'shards'} and run again with a higher --max-bad if that is right"
+            )
+    return report
+
+
+def finish_dataset(out: Path, plan: Plan, *, progress: ProgressCall) -> list[Receipt]:
+    """Write index, classes, sizes and, last, the manifest from the receipts of all shards.
+
+    Raises:
+        DatasetError: a shard is not finished yet.
+    """
+    layout = Layout(out)
+    receipts = [_finished(layout, shard) for shard in plan.shards]
+    schema = index_schema(plan.options.extensions)
+    done = 0
+    for split in plan.splits:
+        pairs = [pair for pair in zip(plan.shards, receipts, strict=True) if pair[0].split == split]
+        write_index(layout.index(split), (build_index(*pair, layout.plan) for pair in pairs), schema)
+        done += len(pairs)
+        progress("index", done, len(plan.shards))
+    write_companions(layout, plan, receipts)
+    write_manifest(layout, build_manifest(plan, receipts))
+    return receipts
+
+
+def write_dataset(
+    db: Path,
+    out: Path,
+    options: WriteOptions,
+    executor: Executor,
+    *,
+    part: str | None = None,
+    replace: bool = False,
+    retry_bad: bool = False,
+    budget: Budget | None = None,
+    progress: ProgressCall = lambda stage, done, total: None,
+) -> WriteReport:
+    """Write the dataset that `options` describe into `out`, or go on with it, and record it in the mapping `db`.
+
+    The mapping is open only while planning and recording, so that others can use it in between. `part` ("A-B" or "I/N") writes only some of the shards and leaves index and manifest to a later run without it, so
+    that several machines can share the work.
+    """
+    layout = Layout(out)
+    with lock_dataset(layout.lock, shared=part is not None):
+        if part is None:
+            shutil.rmtree(layout.scratch, ignore_errors=True)
+        progress("plan", 0, 0)
+        with open_mapping(db) as mapping:
+            plan = prepare_plan(mapping, out, options, replace=replace)
+        shards = plan.shards if part is None else select_shards(plan, part)
+        report = write_shards(
+            out, plan, shards, executor, budget=budget or Budget(), retry_bad=retry_bad, progress=progress
+        )
+        if part is None:
+            receipts = finish_dataset(out, plan, progress=progress)
+            _remove_stale(layout, plan)
+            shutil.rmtree(layout.scratch, ignore_errors=True)
+            with open_mapping(db, write=True) as mapping:
+                report.outcomes = record_dataset(mapping, layout, plan, receipts, progress=progress)
+            report.complete = True
+    return report
+
+
+def select_shards(plan: Plan, part: str) -> list[PlannedShard]:
+    """Return the shards that `part` names: "A-B" counts over all splits from 0, "I/N" is the I-th of N equal parts.
+
+    Raises:
+        UsageError: the text is neither, or names no shard of the plan.
+    """
+    count = len(plan.shards)
+    try:
+        if "/" in part:
+            index, parts = (int(number) for number in part.split("/"))
+            if not 1 <= index <= parts:
+                raise ValueError
+            return plan.shards[count * (index - 1) // parts : count * index // parts]
+        first, last = (int(number) for number in part.split("-"))
+    except ValueError as error:
+        raise UsageError(f"--shards {part}: expected A-B (for instance 0-15) or I/N (for instance 2/8)") from error
+    if not 0 <= first <= last < count:
+        raise UsageError(f"--shards {part}: the plan has shards 0 to {count - 1}")
+    return plan.shards[first : last + 1]
+
+
+def _threads_per_shard(workers: int, shards: int) -> int:
+    """Return the threads for each shard: when there are fewer shards than workers, the shards share the cores."""
+    if workers == 0:
+        return 1
+    return max(_THREADS, -(-workers // max(1, shards)))
+
+
+def _check_place(layout: Layout) -> None:
+    out = layout.out
+    if out.exists() and not out.is_dir():
+        raise DatasetError(f"{out}: is a file; --out must be a folder")
+    strangers = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
+    if strangers and not layout.plan.exists():
+        raise DatasetError(
+            f"{out}: is not empty and was not written by shardforge (it holds {', '.join(sorted(strangers)[:3])}); "
+            "choose another --out"
+        )
+    try:
+        layout.scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, layout.scratch) from error
+
+
+def _check_same(layout: Layout, there: Plan, proposed: Plan) -> None:
+    if there.sha256 == proposed.sha256:
+        return
+    old, new = there.options.to_json(), proposed.options.to_json()
+    changed = [f"{name} {old.get(name)!r}, now {value!r}" for name, value in new.items() if old.get(name) != value]
+    difference = "; ".join(changed) or (
+        f"{there.num_samples} records in {len(there.shards)} shards, now {proposed.num_samples} in {len(proposed.shards)}, "
+        "or what is known of them changed"
+    )
+    raise DatasetError(
+        f"{layout.out}: holds another dataset ({difference}); choose another --out, or rebuild it with --replace "
+        "(shards that stay the same are kept)"
+    )
+
+
+def _finished(layout: Layout, shard: PlannedShard) -> Receipt:
+    receipt = read_receipt(layout.receipt(shard.path))
+    if receipt is None or receipt.digest != shard.digest:
+        raise DatasetError(f"{layout.out / shard.path}: is not written yet; run `shardforge write` without --shards")
+    return receipt
+
+
+def _remove_stale(layout: Layout, plan: Plan) -> None:
+    """Remove what an earlier plan of this dataset wrote and this one does not have (after --replace)."""
+    planned = {layout.receipt(shard.path).name for shard in plan.shards}
+    for place in layout.private.joinpath("shards").iterdir():
+        receipt = read_receipt(place) if place.name not in planned else None
+        if receipt is not None:
+            layout.out.joinpath(receipt.path).unlink(missing_ok=True)
+            place.unlink()
+    for index in layout.out.joinpath("index").glob("*.parquet"):
+        if index.stem not in plan.splits:
+            index.unlink()
+            layout.sizes(index.stem).unlink(missing_ok=True)
+            layout.sizes(index.stem).parent.rmdir()
+
+
+def _count_text(outcomes: Counter[str]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in outcomes.most_common() if reason != "ok")

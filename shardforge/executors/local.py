@@ -1,0 +1,194 @@
+"""Worker processes on this machine.
+
+Each worker has a pipe of its own and holds one task at a time, so when one dies (out of memory, a crash in a C library)
+it is known which task it had: that task alone is charged, the worker is replaced and the run goes on. The pools of the
+standard library give up as a whole, or wait for ever, when a worker dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import pickle
+import selectors
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from shardforge.errors import TaskError
+from shardforge.executors.attempts import Attempt, JobQueue, decode_attempt, encode_attempt, try_task
+from shardforge.executors.base import TaskResult
+
+Task = TypeVar("Task")
+Value = TypeVar("Value")
+
+_EXIT_SECONDS = 5.0
+_spawn = multiprocessing.get_context("spawn")
+
+
+class LocalExecutor:
+    """Runs tasks in `workers` spawned processes, or in this process when `workers` is 0."""
+
+    def __init__(self, workers: int, *, preload: Sequence[str] = ()) -> None:
+        self.workers = workers
+        self._preload = tuple(preload)
+        self._pool: set[_Worker] = set()
+        self._idle: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        self._idle = [self._start_worker() for _ in range(self.workers)]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in list(self._pool):
+            self._stop_worker(worker)
+
+    def run(
+        self, function: Callable[[Task], Value], tasks: Iterable[Task], *, retries: int = 2
+    ) -> Iterator[TaskResult[Task, Value]]:
+        """Yield the result of `function(task)` for every task, in the order in which they finish."""
+        jobs = JobQueue(tasks, retries)
+        return self._run(function, jobs) if self.workers else _run_here(function, jobs)
+
+    def _run(self, function: Callable[[Task], Value], jobs: JobQueue[Task]) -> Iterator[TaskResult[Task, Value]]:
+        busy = selectors.DefaultSelector()
+        try:
+            yield from self._feed(busy, function, jobs)
+            while busy.get_map():
+                for key, _ in busy.select():
+                    worker, job = key.data
+                    busy.unregister(key.fileobj)
+                    result = jobs.judge(job, self._receive(worker))
+                    # The worker gets its next task before the caller looks at this result.
+                    yield from self._feed(busy, function, jobs)
+                    if result is not None:
+                        yield result
+        finally:
+            for key in list(busy.get_map().values()):
+                self._stop_worker(key.data[0])
+            busy.close()
+
+    def _feed(
+        self, busy: selectors.BaseSelector, function: Callable[[Task], Value], jobs: JobQueue[Task]
+    ) -> Iterator[TaskResult[Task, Value]]:
+        """Give every idle worker a task; yield the results of those that cannot be sent."""
+        while len(busy.get_map()) < self.workers and (job := jobs.take()) is not None:
+            try:
+                message = pickle.dumps((function, job.task))
+            except Exception as error:
+                yield job.fail(f"cannot be pickled ({type(error).__name__}: {error})")
+                continue
+            worker = self._take_worker()
+            busy.register(worker.connection, selectors.EVENT_READ, (worker, job))
+            worker.send(message)
+
+    def _take_worker(self) -> _Worker:
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.process.is_alive():
+                return worker
+            self._stop_worker(worker)
+        return self._start_worker()
+
+    def _receive(self, worker: _Worker) -> Attempt:
+        try:
+            message = worker.connection.recv_bytes()
+        except (EOFError, OSError):
+            how = worker.describe_end()
+            self._stop_worker(worker)
+            return Attempt(failure=f"its worker {how}")
+        self._idle.append(worker)
+        return decode_attempt(message)
+
+    def _start_worker(self) -> _Worker:
+        worker = _Worker(self._preload)
+        self._pool.add(worker)
+        return worker
+
+    def _stop_worker(self, worker: _Worker) -> None:
+        self._pool.discard(worker)
+        worker.stop()
+
+
+class _Worker:
+    """A worker process and the driver's end of its pipe."""
+
+    def __init__(self, preload: Sequence[str]) -> None:
+        self.connection, theirs = _spawn.Pipe()
+        self.process = _spawn.Process(target=_work, args=(theirs, preload), name="shardforge-worker", daemon=True)
+        resource_tracker.ensure_running()  # starting it later would unblock SIGINT again
+        # A child inherits blocked signals: Ctrl-C reaches the driver alone, from the worker's first moment on.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            theirs.close()
+
+    def send(self, message: bytes) -> None:
+        """Send a task. A worker that has died meanwhile shows when its answer is read."""
+        with contextlib.suppress(OSError):
+            self.connection.send_bytes(message)
+
+    def describe_end(self) -> str:
+        """Say how the process ended, for a message."""
+        self.process.join(_EXIT_SECONDS)
+        status = self.process.exitcode
+        if status is None:
+            return "closed its pipe"
+        if status >= 0:
+            return f"exited with status {status}"
+        hint = ", often for lack of memory" if status == -signal.SIGKILL else ""
+        return f"was killed by signal {-status} ({signal.Signals(-status).name}{hint})"
+
+    def stop(self) -> None:
+        """End the process at once; a worker owns nothing that a task's next try would miss."""
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+        self.connection.close()
+
+
+def _work(connection: Connection[bytes, bytes], preload: Sequence[str]) -> None:
+    """Answer tasks until the driver closes the pipe: the main function of a worker process."""
+    threading.Thread(target=_exit_with_driver, daemon=True).start()
+    for name in preload:
+        importlib.import_module(name)
+    while True:
+        try:
+            message = connection.recv_bytes()
+        except EOFError:
+            return
+        connection.send_bytes(_answer(message))
+
+
+def _answer(message: bytes) -> bytes:
+    try:
+        function, task = pickle.loads(message)
+    except Exception as error:
+        reason = f"cannot be read by the worker ({type(error).__name__}: {error})"
+        return encode_attempt(Attempt(error=TaskError(reason)))
+    return encode_attempt(try_task(function, task))
+
+
+def _exit_with_driver() -> None:
+    """End this process when the driver ends, however it ends, also in the middle of a task."""
+    driver = multiprocessing.parent_process()
+    assert driver is not None  # this runs in workers only
+    driver.join()
+    os._exit(1)
+
+
+def _run_here(function: Callable[[Task], Value], jobs: JobQueue[Task]) -> Iterator[TaskResult[Task, Any]]:
+    while (job := jobs.take()) is not None:
+        result = jobs.judge(job, try_task(function, job.task))
+        if result is not None:
+            yield result

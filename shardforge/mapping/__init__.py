@@ -1,0 +1,61 @@
+"""The mapping: one database file with a row for every image that was met, in DuckDB or SQLite."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from shardforge.errors import MappingError, UsageError
+from shardforge.files import explain_os_error
+from shardforge.mapping.base import Mapping
+
+__all__ = ["Mapping", "open_mapping"]
+
+_ENGINES = {".duckdb": "duckdb", ".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite"}
+
+
+def open_mapping(path: Path, *, write: bool = False, create: bool = False) -> Mapping:
+    """Open the mapping at `path`, to be used with `with`; the suffix chooses the engine.
+
+    Any number of processes may read a mapping at the same time; a process that opens it with `write` is alone with it.
+    `create` (with `write`) makes the mapping when there is none.
+
+    Raises:
+        UsageError: no engine has this suffix, or the folder does not exist.
+        MappingError: there is no mapping, it is of another schema version, or another process holds it.
+        DatasetError: the place cannot be written.
+    """
+    engine = _ENGINES.get(path.suffix)
+    if engine is None:
+        raise UsageError(f"{path}: the suffix chooses the database engine: end it in {', '.join(_ENGINES)}")
+    _check_place(path, write=write, create=create)
+    kind: type[Mapping]
+    if engine == "duckdb":
+        from shardforge.mapping.duckdb import DuckDBMapping as kind
+    else:
+        from shardforge.mapping.sqlite import SQLiteMapping as kind
+    mapping = kind(path, write=write)
+    try:
+        mapping.prepare(create=create)
+    except BaseException:
+        mapping.close()
+        raise
+    return mapping
+
+
+def _check_place(path: Path, *, write: bool, create: bool) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path}: is a directory; --db names the database file")
+    if not path.exists():
+        if not create:
+            raise MappingError(f"{path}: no such mapping; run `shardforge map --db {path} --source NAME=KIND:ROOT` first")
+        if not path.parent.is_dir():
+            raise UsageError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if write:
+        # Both engines also make files beside the database: a journal, a write-ahead log, temporary space.
+        for place in (path, path.parent):
+            if place.exists() and not os.access(place, os.W_OK):
+                raise explain_os_error(OSError(errno.EACCES, os.strerror(errno.EACCES)), place)
+    elif not os.access(path, os.R_OK):
+        raise MappingError(f"{path}: not readable (permission denied); ask its owner for read permission")

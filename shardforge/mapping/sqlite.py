@@ -1,0 +1,140 @@
+"""The mapping in SQLite: one plain file that every tool can read."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from shardforge.errors import MappingError
+from shardforge.files import explain_os_error
+from shardforge.mapping.base import BATCH_ROWS, Mapping
+from shardforge.mapping.lock import explain_lock
+from shardforge.records import record_schema
+
+_OLDEST = (3, 39, 0)  # IS DISTINCT FROM, FULL JOIN
+_CACHE_KIB = 512 << 10
+_WAIT_SECONDS = 2.0
+
+# One writer alone, as in DuckDB. A rollback journal and not a write-ahead log, which network file systems cannot share.
+_WRITER = f"""
+PRAGMA locking_mode = EXCLUSIVE;
+PRAGMA journal_mode = TRUNCATE;
+PRAGMA synchronous = NORMAL;
+PRAGMA cache_size = -{_CACHE_KIB};
+BEGIN EXCLUSIVE;
+COMMIT;
+"""
+
+
+class SQLiteMapping(Mapping):
+    """A mapping in a SQLite file."""
+
+    engine = "sqlite"
+
+    def __init__(self, path: Path, *, write: bool) -> None:
+        super().__init__(path, write=write)
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise MappingError(
+                f"{path}: this Python has SQLite {sqlite3.sqlite_version}, a mapping needs 3.39 or later; "
+                "use another Python, or a .duckdb mapping"
+            )
+        mode = "rwc" if write else "ro"
+        self._connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=_WAIT_SECONDS
+        )
+        self._connection.create_function("sha256", 1, _sha256, deterministic=True)
+        try:
+            self.execute(_WRITER if write else f"PRAGMA cache_size = -{_CACHE_KIB}")
+        except BaseException:
+            self.close()
+            raise
+
+    def execute(self, sql: str, **values: Any) -> None:
+        with self._explained():
+            for statement in [sql] if values else _statements(sql):
+                self._connection.execute(statement, values)
+
+    def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+        with self._explained():
+            return self._connection.execute(sql, values).fetchall()
+
+    def batches(self, sql: str, *, size: int = BATCH_ROWS, **values: Any) -> Iterator[pa.Table]:
+        with self._explained(), closing(self._connection.execute(sql, values)) as cursor:
+            names = [column[0] for column in cursor.description]
+            while rows := cursor.fetchmany(size):
+                columns = zip(*rows, strict=True)
+                yield pa.table([_column(name, values) for name, values in zip(names, columns, strict=True)], names=names)
+
+    def insert(self, table: str, rows: pa.Table) -> None:
+        names = ", ".join(f'"{name}"' for name in rows.column_names)
+        marks = ", ".join("?" * rows.num_columns)
+        with self._explained():
+            for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
+                self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", _tuples(batch))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _tables(self) -> list[tuple[Any, ...]]:
+        return self.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:  # a full disk ends it by itself
+            self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn the errors that are the user's to act on into sentences; any other is a mistake in a statement."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            name = getattr(error, "sqlite_errorname", "")
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                raise explain_lock(self.path) from error
+            if name == "SQLITE_NOTADB":
+                raise MappingError(f"{self.path}: not a SQLite database; give --db another name") from error
+            if name == "SQLITE_READONLY_ROLLBACK":
+                raise MappingError(
+                    f"{self.path}: was interrupted while being written; run `shardforge map --db {self.path}` to repair it"
+                ) from error
+            if name == "SQLITE_FULL":
+                raise explain_os_error(OSError(errno.ENOSPC, str(error)), self.path) from error
+            if name.startswith(("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_IOERR", "SQLITE_READONLY")):
+                raise MappingError(f"{self.path}: {error} ({name})") from error
+            raise
+
+
+def _sha256(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of `script`; `executescript` would end an open transaction."""
+    statement = ""
+    for piece in script.split(";"):
+        statement += piece + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _tuples(batch: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
+    columns = (repeat(None) if column.null_count == len(column) else column.to_pylist() for column in batch.columns)
+    return zip(range(0), strict=True) if batch.num_columns == 0 else zip(*columns, strict=False)
+
+
+def _column(name: str, values: tuple[Any, ...]) -> pa.Array:
+    """Return an Arrow column; columns of a record have their declared type, others that of their values."""
+    schema = record_schema()
+    if name in schema.names:
+        return pa.array(values, schema.field(name).type)
+    column = pa.array(values)
+    return column.cast(pa.string()) if pa.types.is_null(column.type) else column

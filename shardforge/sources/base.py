@@ -1,0 +1,95 @@
+"""What a source is: a name, a kind, the folder that its paths are relative to, and a listing in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from shardforge.errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """A source as the user asked for it.
+
+    Attributes:
+        name: The user's name for the source; part of every key.
+        kind: The name of the kind, for instance "folder".
+        root: The folder that the paths of the records are relative to, absolute, symbolic links kept.
+        options: What was given by `--option NAME.KEY=VALUE`.
+        file: The list, table, annotation file, tar or braced pattern that was named instead of a folder.
+    """
+
+    name: str
+    kind: str
+    root: Path
+    options: dict[str, str] = field(default_factory=dict)
+    file: Path | None = None
+
+
+class Source(Protocol):
+    """A kind of source: a class with these members, made with the spec as its only argument."""
+
+    #: The kind's options: name -> one line about it.
+    options: ClassVar[Mapping[str, str]]
+
+    spec: SourceSpec
+
+    def __init__(self, spec: SourceSpec) -> None: ...
+
+    @staticmethod
+    def locate(location: Path, options: Mapping[str, str]) -> tuple[Path, Path | None]:
+        """Return `SourceSpec.root` and `SourceSpec.file` for what the user named, an absolute path.
+
+        Raises:
+            UsageError: nothing of that kind is there.
+        """
+        ...
+
+    def list(self) -> Iterator[pa.Table]:
+        """Yield the records as tables of `shardforge.records.listing_schema()`, always in the same order.
+
+        A table has at most 65,536 rows. Whatever was met and cannot be used has a row with a reason.
+
+        Raises:
+            SourceError: the source contradicts itself or cannot be read.
+        """
+        ...
+
+
+def locate_folder(location: Path, options: Mapping[str, str]) -> tuple[Path, Path | None]:
+    """Return the root of a source that is a folder."""
+    if not location.is_dir():
+        problem = "is not a folder" if location.exists() else "does not exist"
+        raise UsageError(f"{location} {problem}; name the folder that holds the images")
+    return location, None
+
+
+def locate_file(location: Path, options: Mapping[str, str]) -> tuple[Path, Path | None]:
+    """Return the root of a source that is a file naming images: option `root`, or the folder of the file."""
+    if not location.is_file():
+        problem = "is not a file" if location.exists() else "does not exist"
+        raise UsageError(f"{location} {problem}; name the file that lists the images")
+    if "root" not in options:
+        return location.parent, location
+    root = Path(options["root"]).expanduser().absolute()
+    if not root.is_dir():
+        raise UsageError(f"option root: {root} is not a folder; name the folder that the paths in {location} start from")
+    return root, location
+
+
+def choose(spec: SourceSpec, option: str, choices: Sequence[str], default: str) -> str:
+    """Return the value of an option that has a closed set of values.
+
+    Raises:
+        UsageError: another value was given.
+    """
+    value = spec.options.get(option, default)
+    if value not in choices:
+        raise UsageError(f"source {spec.name!r}: option {option}={value} is not known; choose one of {', '.join(choices)}")
+    return value

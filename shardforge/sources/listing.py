@@ -1,0 +1,93 @@
+"""Batches of records from columns: keys, file sizes and times, and nulls for all that is not known."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shardforge import reasons
+from shardforge.paths import make_key, path_from_text, path_to_text
+from shardforge.records import listing_schema
+from shardforge.sources.base import SourceSpec
+
+#: The most rows in a table of a listing.
+BATCH_ROWS = 65_536
+
+# Local disks need one thread; on a network file system each stat waits for a server.
+_STAT_THREADS = 8
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+Item = TypeVar("Item")
+FileStatus = tuple[int | None, int | None, str | None]
+
+
+def batched(items: Iterable[Item], size: int = BATCH_ROWS) -> Iterator[list[Item]]:
+    """Yield the items in lists of `size`, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def make_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str, Any]) -> pa.Table:
+    """Return records as a table of `listing_schema()`.
+
+    Args:
+        spec: The source they belong to.
+        paths: Their paths, written by `path_to_text`.
+        columns: Further columns by name, one value per path; a column that is not given is null.
+    """
+    known: dict[str, Any] = {"key": [make_key(spec.name, path) for path in paths], "path": paths, **columns}
+    arrays = {"source": pa.repeat(pa.scalar(spec.name), len(paths))}
+    for field in listing_schema():
+        if field.name in known:
+            arrays[field.name] = pa.array(known[field.name], field.type)
+        elif field.name not in arrays:
+            arrays[field.name] = pa.nulls(len(paths), field.type)
+    empty = pc.if_else(pc.equal(arrays["bytes"], 0), reasons.EMPTY_FILE, pa.scalar(None, pa.string()))
+    arrays["reason"] = pc.coalesce(arrays["reason"], empty)
+    return pa.table([arrays[name] for name in listing_schema().names], schema=listing_schema())
+
+
+def make_file_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str, Any]) -> pa.Table:
+    """Return records of files: `make_batch` with the size and time of each file, or why it has none."""
+    root = os.fsencode(spec.root)
+    share = -(-len(paths) // _STAT_THREADS)
+    starts = range(0, len(paths), max(share, 1))
+    with ThreadPoolExecutor(_STAT_THREADS) as pool:
+        shares = pool.map(lambda start: [_stat_file(root, path) for path in paths[start : start + share]], starts)
+        found = [status for one_share in shares for status in one_share]
+    sizes, times, why = zip(*found, strict=True) if found else ((), (), ())
+    return make_batch(spec, paths, {**columns, "bytes": sizes, "mtime": times, "reason": why})
+
+
+def relative_path(root: bytes, path: bytes | str) -> str:
+    """Return a path that a user wrote as the text of a path relative to `root`; one that lies elsewhere stays absolute."""
+    raw = path if isinstance(path, bytes) else os.fsencode(path)
+    raw = raw.removeprefix(root.rstrip(b"/") + b"/")
+    while raw.startswith(b"./"):
+        raw = raw[2:].lstrip(b"/")
+    return path_to_text(raw)
+
+
+def _stat_file(root: bytes, path: str) -> FileStatus:
+    """Return size, modification time in ns and reason of a file; follows symbolic links."""
+    raw = os.path.join(root, path_from_text(path))
+    try:
+        status = os.stat(raw)
+    except OSError as error:
+        if error.errno not in _MISSING:
+            return None, None, reasons.UNREADABLE
+        return None, None, reasons.BROKEN_LINK if os.path.islink(raw) else reasons.VANISHED
+    except ValueError:  # a null byte, which no file name holds
+        return None, None, reasons.VANISHED
+    if not stat.S_ISREG(status.st_mode):
+        return None, None, reasons.UNREADABLE
+    return status.st_size, status.st_mtime_ns, None

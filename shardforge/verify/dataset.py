@@ -1,0 +1,226 @@
+"""Verify a dataset: the manifest against plan and shards, the files beside it, every shard, and the mapping."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shardforge.dataset.layout import Layout
+from shardforge.dataset.manifest import (
+    Manifest,
+    ShardEntry,
+    build_manifest,
+    classes_text,
+    read_manifest,
+    sizes_text,
+)
+from shardforge.dataset.plan import Plan, read_plan
+from shardforge.dataset.receipt import read_receipt
+from shardforge.errors import DatasetError, ManifestError
+from shardforge.executors import Executor
+from shardforge.verify.problems import Problem
+from shardforge.verify.shard import ShardCheck, ShardFindings, verify_shard
+
+ProgressCall = Callable[[str, int, int], None]
+
+
+def verify_dataset(path: Path, level: str, executor: Executor, *, progress: ProgressCall) -> list[Problem]:
+    """Return the problems of the dataset whose manifest is at `path`, in the order of manifest and shards.
+
+    With the plan that `shardforge write` leaves beside its shards, the manifest is compared with what it should say;
+    without one (a manifest that another tool wrote) with itself.
+
+    Raises:
+        ManifestError: the manifest is missing or damaged, and there is no plan to replace it.
+    """
+    layout = Layout(path.parent)
+    expected = _expected_content(layout)
+    problems: list[Problem] = []
+    try:
+        manifest = read_manifest(path)
+        if expected is not None:
+            problems += _compare(path.name, manifest.content, expected)
+        else:
+            problems += _check_itself(manifest)
+    except ManifestError as error:
+        if expected is None:
+            raise
+        problems.append(Problem("manifest_invalid", path.name, found=str(error).removeprefix(f"{path}: "), shard=False))
+    if expected is not None:
+        manifest = _from_content(path, expected)
+    problems += check_companions(layout, manifest)
+    problems += check_index(layout, manifest)
+    problems += _check_extra(layout, manifest)
+    return problems + _verify_shards(layout, manifest, level, executor, progress)
+
+
+def _expected_content(layout: Layout) -> dict[str, Any] | None:
+    """Return what the manifest should say by plan and receipts, or None where they are not all there."""
+    plan = _plan_of(layout)
+    if plan is None:
+        return None
+    receipts = [read_receipt(layout.receipt(shard.path)) for shard in plan.shards]
+    whole = [receipt for receipt in receipts if receipt is not None]
+    return build_manifest(plan, whole) if len(whole) == len(receipts) else None
+
+
+def _plan_of(layout: Layout) -> Plan | None:
+    return read_plan(layout.plan) if layout.plan.exists() else None
+
+
+def _from_content(path: Path, content: dict[str, Any]) -> Manifest:
+    aliases = content["shardforge"]["aliases"]
+    shards = [
+        ShardEntry(name, *values)
+        for name, split in content["splits"].items()
+        if name not in aliases
+        for values in zip(
+            split["filenames"], split["shard_lengths"], split["shard_bytes"], split["shard_sha256"], strict=True
+        )
+    ]
+    return Manifest(path, content, shards)
+
+
+def _compare(file: str, found: Any, expected: Any, place: str = "") -> Iterator[Problem]:
+    """Yield each value of the manifest that differs, by its place such as splits.train.num_samples."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in dict.fromkeys([*expected, *found]):
+            yield from _compare(file, found.get(name), expected.get(name), f"{place}.{name}".lstrip("."))
+    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+            yield from _compare(file, one, other, f"{place}[{number}]")
+    elif found != expected:
+        yield Problem("manifest_value", file, place, _short(expected), _short(found), shard=False)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _check_itself(manifest: Manifest) -> Iterator[Problem]:
+    """Check that a manifest agrees with itself."""
+    for name, split in manifest.content["splits"].items():
+        total = sum(split["shard_lengths"]) if "shard_lengths" in split else split.get("num_samples")
+        if split.get("num_samples") != total:
+            place = f"splits.{name}.num_samples"
+            yield Problem(
+                "manifest_value", manifest.path.name, place, str(total), str(split.get("num_samples")), shard=False
+            )
+
+
+def check_companions(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
+    """Compare `classes.txt` and each split's `sizes.json` with manifest and plan."""
+    plan = _plan_of(layout)
+    if manifest.ours.get("classes"):
+        count = manifest.ours["classes"]["count"]
+        lines = _read_lines(layout.classes)
+        if lines is None or len(lines) != count:
+            found = "no such file" if lines is None else f"{len(lines)} lines"
+            yield Problem("class_file", layout.classes.name, "", f"{count} classes", found, shard=False)
+        elif plan is not None and layout.classes.read_bytes() != classes_text(plan.classes or []):
+            wrong = next(
+                (number for number, (one, other) in enumerate(zip(lines, plan.classes or [], strict=True)) if one != other), 0
+            )
+            expected = (plan.classes or [])[wrong]
+            yield Problem(
+                "class_file", layout.classes.name, f"line {wrong + 1}", repr(expected), repr(lines[wrong]), shard=False
+            )
+    if not manifest.ours:
+        return
+    for split in dict.fromkeys(entry.split for entry in manifest.shards):
+        counts = {Path(entry.path).name: entry.samples for entry in manifest.shards if entry.split == split}
+        place = layout.sizes(split)
+        if not place.is_file() or place.read_bytes() != sizes_text(counts):
+            found = "other content" if place.is_file() else "no such file"
+            yield Problem(
+                "companion_value", f"{split}/{place.name}", "", "the samples of each shard", found, shard=False
+            )
+
+
+def _read_lines(path: Path) -> list[str] | None:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def check_index(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
+    """Compare the rows of each split's index with the manifest's numbers of samples, and look for keys that occur twice."""
+    for split, file in manifest.ours.get("index", {}).items():
+        lengths = [entry.samples for entry in manifest.shards if entry.split == split]
+        try:
+            with pq.ParquetFile(layout.out / file) as index:
+                found = [index.metadata.row_group(i).num_rows for i in range(index.num_row_groups)]
+                keys = index.read(["key"])["key"]
+        except (OSError, pa.ArrowException) as error:
+            yield Problem("index_value", file, found=str(error), shard=False)
+            continue
+        if found != lengths:
+            yield Problem("index_value", file, "", f"{sum(lengths)} samples", f"{sum(found)}", shard=False)
+        twice = len(keys) - keys.unique().length()
+        if twice:
+            yield Problem("key_twice", file, found=f"{twice} keys more than once", shard=False)
+
+
+def _check_extra(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
+    known = {entry.path for entry in manifest.shards}
+    for folder in sorted({(layout.out / name).parent for name in known}):
+        for tar in sorted(folder.glob("*.tar")):
+            name = str(tar.relative_to(layout.out))
+            if name not in known:
+                yield Problem("shard_extra", name)
+
+
+def _verify_shards(
+    layout: Layout, manifest: Manifest, level: str, executor: Executor, progress: ProgressCall
+) -> list[Problem]:
+    checks = _plan_checks(layout, manifest, level)
+    owner = {check.sha256: check.file for check in checks if check.sha256}
+    findings: dict[str, ShardFindings] = {}
+    progress(f"verify ({level})", 0, len(checks))
+    for result in executor.run(verify_shard, checks):
+        findings[result.task.file] = result.unwrap()
+        progress(f"verify ({level})", len(findings), len(checks))
+    problems: list[Problem] = []
+    for check in checks:
+        found = findings[check.file]
+        other = owner.get(found.sha256) if found.sha256 != check.sha256 else None
+        if other is not None:
+            problems.append(Problem("shard_swapped", check.file, expected=f"sha256 {check.sha256}", found=f"that of {other}"))
+        else:
+            problems += found.problems
+    return problems
+
+
+def _plan_checks(layout: Layout, manifest: Manifest, level: str) -> list[ShardCheck]:
+    classes = (manifest.ours.get("classes") or {}).get("count")
+    extensions = tuple(manifest.ours.get("members", ()))
+    position: dict[str, int] = {}
+    checks = []
+    for entry in manifest.shards:
+        if "://" in entry.path:
+            raise DatasetError(f"{manifest.path}: {entry.path} is remote; verify reads local shards only")
+        row_group = position[entry.split] = position.get(entry.split, -1) + 1
+        index = manifest.ours.get("index", {}).get(entry.split)
+        check = ShardCheck(
+            path=str(layout.out / entry.path),
+            file=entry.path,
+            level=level,
+            bytes=entry.bytes,
+            sha256=entry.sha256,
+            samples=entry.samples,
+            classes=classes,
+            index=str(layout.out / index) if index else None,
+            row_group=row_group,
+            extensions=extensions,
+        )
+        unknown = level == "checksum" and entry.sha256 is None
+        checks.append(replace(check, level="decode") if unknown else check)
+    return checks

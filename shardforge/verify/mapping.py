@@ -1,0 +1,52 @@
+"""Reconcile a dataset with the mapping: what the mapping says was written is what the shards hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from shardforge.dataset.manifest import Manifest
+from shardforge.mapping import Mapping
+from shardforge.verify.problems import Problem
+
+#: Keys named in one kind of problem.
+_MOST = 10
+
+
+def verify_mapping(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:
+    """Yield where mapping and dataset disagree: samples by key, shards by checksum."""
+    dataset = str(manifest.path.parent.resolve())
+    known = mapping.rows("SELECT plan_sha256 FROM datasets WHERE out = $dataset", dataset=dataset)
+    if not known:
+        yield Problem(
+            "mapping_value", str(mapping.path), expected=f"the dataset {dataset}", found="no such dataset", shard=False
+        )
+        return
+    if known[0][0] != manifest.ours.get("plan_sha256"):
+        yield Problem("mapping_value", str(mapping.path), "plan_sha256", str(manifest.ours.get("plan_sha256")), known[0][0], False)
+    _load_packed(mapping, manifest)
+    for code, name, expected in (
+        ("mapping_missing", "select_packed_unknown", "a record"),
+        ("mapping_unwritten", "select_written_unpacked", "a sample"),
+        ("mapping_value", "select_packed_elsewhere", "the same shard and position"),
+        ("mapping_value", "select_packed_excluded", "no sample: the record is excluded"),
+    ):
+        rows = mapping.rows(mapping.query(name), dataset=dataset)
+        for (key,) in rows[:_MOST]:
+            yield Problem(code, str(mapping.path), key, expected, shard=False)
+        if len(rows) > _MOST:
+            yield Problem(code, str(mapping.path), found=f"{len(rows)} keys in all", shard=False)
+
+
+def _load_packed(mapping: Mapping, manifest: Manifest) -> None:
+    """Fill the temporary table `packed` with what the index says is in the shards."""
+    mapping.execute("DROP TABLE IF EXISTS packed")
+    mapping.execute("CREATE TEMP TABLE packed (key VARCHAR, split VARCHAR, shard INTEGER, position INTEGER)")
+    for split, file in manifest.ours.get("index", {}).items():
+        place = Path(manifest.path.parent, file)
+        with pq.ParquetFile(place) as index:
+            for group in range(index.num_row_groups):
+                rows = index.read_row_group(group, ["key", "shard", "position"])
+                mapping.insert("packed", rows.append_column("split", [[split] * rows.num_rows]))

@@ -1,0 +1,86 @@
+"""Repair a dataset: write the bad and missing shards again, to the very same bytes, and what lies beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from shardforge.dataset.layout import Layout
+from shardforge.dataset.lock import lock_dataset
+from shardforge.dataset.manifest import read_manifest
+from shardforge.dataset.plan import Plan, PlannedShard, read_plan
+from shardforge.dataset.receipt import read_receipt
+from shardforge.dataset.shard import ShardTask, write_shard
+from shardforge.dataset.write import finish_dataset
+from shardforge.errors import ManifestError, ShardforgeError
+from shardforge.executors import Executor
+from shardforge.verify.problems import Problem
+
+ProgressCall = Callable[[str, int, int], None]
+
+
+def repair_dataset(
+    path: Path, problems: Sequence[Problem], executor: Executor, *, progress: ProgressCall
+) -> list[str]:
+    """Mend `problems` of the dataset whose manifest is at `path`; return a line for each thing done or not possible.
+
+    Shards are written from the plan and the sources, and published only when their SHA-256 is the recorded one. Tars
+    that the manifest does not know are moved to `.shardforge/set_aside`. Index, classes, sizes and manifest follow.
+
+    Raises:
+        DatasetError: the dataset has no plan (another tool wrote it), or another run is writing it.
+    """
+    layout = Layout(path.parent)
+    plan = read_plan(layout.plan)
+    with lock_dataset(layout.lock):
+        lines = [_set_aside(layout, problem.file) for problem in problems if problem.code == "shard_extra"]
+        bad = {problem.file for problem in problems if problem.shard}
+        shards = [
+            shard
+            for shard in plan.shards
+            if shard.path in bad or read_receipt(layout.receipt(shard.path)) is None
+        ]
+        failures = list(_write_again(layout, plan, shards, executor, progress))
+        lines += [f"{shard.path}: written again" for shard in shards if not any(shard.path in line for line in failures)]
+        if not failures:
+            finish_dataset(layout.out, plan, progress=progress)
+        return lines + failures
+
+
+def _set_aside(layout: Layout, file: str) -> str:
+    target = layout.set_aside / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(layout.out / file, target)
+    return f"{file}: moved to {target.relative_to(layout.out)}"
+
+
+def _write_again(
+    layout: Layout, plan: Plan, shards: Sequence[PlannedShard], executor: Executor, progress: ProgressCall
+) -> list[str]:
+    """Write the shards; return why some could not be restored."""
+    known = _known_checksums(layout)
+    threads = max(1, executor.workers)
+    tasks = [ShardTask(str(layout.out), shard.row_group, threads, False, known.get(shard.path)) for shard in shards]
+    failures = []
+    for done, result in enumerate(executor.run(write_shard, tasks), start=1):
+        if isinstance(result.error, ShardforgeError):
+            failures.append(str(result.error))
+        else:
+            result.unwrap()
+        progress("repair", done, len(tasks))
+    return failures
+
+
+def _known_checksums(layout: Layout) -> dict[str, str]:
+    """Return each shard's SHA-256 by its receipt, or where that is gone by the manifest."""
+    known: dict[str, str] = {}
+    try:
+        known = {entry.path: entry.sha256 for entry in read_manifest(layout.manifest).shards if entry.sha256}
+    except ManifestError:
+        known = {}  # the receipts are the better witness in any case
+    for place in layout.private.joinpath("shards").glob("*.json"):
+        receipt = read_receipt(place)
+        if receipt is not None:
+            known[receipt.path] = receipt.sha256
+    return known

@@ -1,0 +1,58 @@
+"""Verify tars that any tool wrote: no manifest, only the paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from shardforge.errors import UsageError
+from shardforge.executors import Executor
+from braceexpand import braceexpand
+from shardforge.verify.problems import Problem
+from shardforge.verify.shard import ShardCheck, verify_shard
+
+
+def verify_shardlist(
+    patterns: Sequence[str], level: str, executor: Executor, *, classes: int | None, progress: Callable[[str, int, int], None]
+) -> list[Problem]:
+    """Return the problems of the shards that `patterns` (paths, with braces such as {000000..000031}) name.
+
+    Level "decode" reads everything; "checksum" has nothing to compare with and reads the tars without decoding.
+
+    Raises:
+        UsageError: the patterns name no path.
+    """
+    paths = [path for pattern in patterns for path in braceexpand(pattern)]
+    if not paths:
+        raise UsageError(f"--shardlist {' '.join(patterns)}: names no shard")
+    checks = [ShardCheck(path, path, level, classes=classes) for path in dict.fromkeys(paths)]
+    problems: dict[str, list[Problem]] = {}
+    hashes: list[np.ndarray] = []
+    owners: list[int] = []
+    progress(f"verify ({level})", 0, len(checks))
+    numbers = {check.path: number for number, check in enumerate(checks)}
+    for result in executor.run(verify_shard, checks):
+        found = result.unwrap()
+        problems[result.task.path] = found.problems
+        if found.keys is not None:
+            hashes.append(found.keys)
+            owners += [numbers[result.task.path]] * len(found.keys)
+        progress(f"verify ({level})", len(problems), len(checks))
+    for first, second in _shared_keys(hashes, owners):
+        places = Path(checks[first].path).name
+        problems[checks[second].path].append(Problem("key_twice", checks[second].path, found=f"keys that are in {places}, too"))
+    return [problem for check in checks for problem in problems[check.path]]
+
+
+def _shared_keys(hashes: list[np.ndarray], owners: list[int]) -> list[tuple[int, int]]:
+    """Return pairs (first, second) of different shards that hold an equal key."""
+    if not hashes:
+        return []
+    keys, shards = np.concatenate(hashes), np.array(owners)
+    order = np.lexsort((shards, keys))
+    keys, shards = keys[order], shards[order]
+    equal = (keys[1:] == keys[:-1]) & (shards[1:] != shards[:-1])
+    pairs = np.unique(np.stack([shards[:-1][equal], shards[1:][equal]], axis=1), axis=0)
+    return [(int(first), int(second)) for first, second in pairs]
