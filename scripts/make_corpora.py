@@ -114,7 +114,7 @@ def make_corpus(kind: Kind, out: Path, photos: list[Path], seed: int, count: int
         paths = pool.map(make, range(count), chunksize=8)
     sizes = [path.stat().st_size for path in paths]
     low, high = np.percentile(sizes, [10, 90]) / 1000
-    print(f"{kind.name}: {count:,} files, mean {np.mean(sizes):,.0f} bytes, 10th to 90th percentile {low:,.0f}-{high:,.0f} kB")
+    print(f"{kind.name}: {count:,} files, mean {np.mean(sizes):,.0f} bytes, 80% in {low:,.0f}-{high:,.0f} kB")
     return paths
 
 

@@ -66,8 +66,11 @@ def explain_os_error(error: OSError, path: Path) -> DatasetError:
     """Return the sentence for an operating-system error met while writing `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DatasetError(
-            f"{path}: no space left on the device; what is finished is kept: free some space and run the same command again"
+            f"{path}: no space left on the device; what is finished is kept: free some space and run the same "
+            "command again"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return DatasetError(f"{path}: not writable ({os.strerror(error.errno)}); give it write permission or choose another folder")
+        return DatasetError(
+            f"{path}: not writable ({os.strerror(error.errno)}); give it write permission or choose another folder"
+        )
     return DatasetError(f"{path}: {error.strerror or error}; what is finished is kept, run the same command again")

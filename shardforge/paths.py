@@ -1,7 +1,7 @@
 """Paths as text and keys from paths.
 
 File names are bytes; databases and JSON hold text. `path_to_text` is reversible for every name that a file system can
-hold: bytes that are not UTF-8 become `\\xNN` and a literal backslash is doubled, so that ordinary names stay as they are.
+hold: bytes that are not UTF-8 become `\\xNN` and a literal backslash is doubled; ordinary names stay as they are.
 """
 
 from __future__ import annotations

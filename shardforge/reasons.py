@@ -47,4 +47,6 @@ MEANING: dict[str, str] = {
 }
 
 #: Reasons that count against `--max-bad`: the image was meant to be written and could not be.
-BAD = frozenset({EMPTY_FILE, NOT_AN_IMAGE, UNREADABLE, VANISHED, CHANGED, TRUNCATED, CORRUPT, UNSUPPORTED, TOO_MANY_PIXELS})
+BAD = frozenset(
+    {EMPTY_FILE, NOT_AN_IMAGE, UNREADABLE, VANISHED, CHANGED, TRUNCATED, CORRUPT, UNSUPPORTED, TOO_MANY_PIXELS}
+)

@@ -19,9 +19,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=8, help="reading threads in each process")
     parser.add_argument("--shard-samples", type=int, default=1000)
-    parser.add_argument("--lean", action="store_true", help="leave out what costs time: EXIF tags and a hash of each file")
     args = parser.parse_args()
-    lean = {"extract_exif": False, "compute_hash": None} if args.lean else {}
     download(
         url_list=args.images,
         input_format="csv",
@@ -36,7 +34,8 @@ def main() -> None:
         processes_count=args.workers,
         thread_count=args.threads,
         enable_wandb=False,
-        **lean,
+        extract_exif=False,
+        compute_hash=None,
     )
 
 

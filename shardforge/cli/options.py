@@ -27,11 +27,19 @@ def executor_options(command: Command) -> Command:
     """Add `--executor`, `--workers` and `--ray-address`: who does the work."""
     for option in (
         click.option(
-            "--ray-address", metavar="ADDRESS", help="Existing Ray cluster, for instance auto or HOST:PORT. [default: start one here]"
+            "--ray-address",
+            metavar="ADDRESS",
+            help="Existing Ray cluster, for instance auto or HOST:PORT. [default: start one here]",
         ),
-        click.option("--workers", type=click.IntRange(min=0), default=None, help="Worker processes. [default: one per core]"),
         click.option(
-            "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="What runs the workers."
+            "--workers", type=click.IntRange(min=0), default=None, help="Worker processes. [default: one per core]"
+        ),
+        click.option(
+            "--executor",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="What runs the workers.",
         ),
     ):
         command = option(command)

@@ -27,6 +27,7 @@ class Progress:
         self._dirty = False
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that `done` of `total` units of a stage are done (total 0: unknown)."""
         if self._quiet:
             return
         now = time.monotonic()
@@ -62,7 +63,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._end_line()
 
 

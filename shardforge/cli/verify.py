@@ -19,16 +19,23 @@ if TYPE_CHECKING:
 @click.command("verify")
 @click.argument("info", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--shardlist", multiple=True, metavar="PATHS", help="Shards of any origin, with braces: 'shard-{000003..000031}.tar'."
+    "--shardlist",
+    multiple=True,
+    metavar="PATHS",
+    help="Shards of any origin, with braces: 'shard-{000003..000031}.tar'.",
 )
 @click.option(
     "--level",
     type=click.Choice(["size", "checksum", "decode"]),
-    help="size: file sizes; checksum: SHA-256; decode: every image, label and text. [default: checksum; decode for --shardlist]",
+    help="size: file sizes; checksum: SHA-256; decode: images, labels, texts. [default: checksum; decode for --shardlist]",
 )
 @click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Mapping database to reconcile INFO with.")
-@click.option("--class-file", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Class file of --shardlist.")
-@click.option("--repair", is_flag=True, help="Write bad and missing shards again, to the same bytes, and verify once more.")
+@click.option(
+    "--class-file", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Class file of --shardlist."
+)
+@click.option(
+    "--repair", is_flag=True, help="Write bad and missing shards again, to the same bytes, and verify once more."
+)
 @executor_options
 @json_option
 def verify_command(
@@ -45,7 +52,7 @@ def verify_command(
 ) -> None:
     """Check the dataset whose manifest is INFO (OUT/_info.json, or OUT), or the tars of --shardlist.
 
-    Prints the paths of bad shards on stdout and every problem on stderr; prints nothing and ends with 0 when all is good.
+    Prints the paths of bad shards on stdout and every problem on stderr; nothing, and exit status 0, when all is good.
 
     \b
     shardforge verify shards/_info.json --db mapping.duckdb
@@ -61,7 +68,9 @@ def verify_command(
         raise click.UsageError("--class-file goes with --shardlist; INFO names its own.")
     with (
         Progress(quiet=as_json) as progress,
-        open_executor(executor, count_workers(workers), preload=("shardforge.verify.shard",), address=ray_address) as pool,
+        open_executor(
+            executor, count_workers(workers), preload=("shardforge.verify.shard",), address=ray_address
+        ) as pool,
     ):
         if info is None:
             problems = _verify_tars(shardlist, level or "decode", class_file, pool, progress)

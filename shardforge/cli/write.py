@@ -18,56 +18,46 @@ if TYPE_CHECKING:
 _SIZE_UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
 
 
-class _Bytes(click.ParamType):
-    """A number of bytes such as 500MB or 2G, in powers of 1,000."""
-
-    name = "bytes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", value.strip(), re.IGNORECASE)
-        number = float(match[1]) * _SIZE_UNITS[match[2].upper()] if match else 0
-        if number < 1:
-            self.fail(f"{value!r} is not a size; expected for instance 500MB or 2G", param, ctx)
-        return int(number)
+def _read_bytes(context: click.Context, option: click.Parameter, value: str) -> int:
+    """Read a number of bytes such as 500MB or 2G, in powers of 1,000."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", value.strip(), re.IGNORECASE)
+    number = float(match[1]) * _SIZE_UNITS[match[2].upper()] if match else 0
+    if number < 1:
+        raise click.BadParameter(f"{value!r} is not a size; expected for instance 500MB or 2G", context, option)
+    return int(number)
 
 
-class _ImageSize(click.ParamType):
-    """Pixels: N for a square, or WxH."""
-
-    name = "N or WxH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", value.strip())
-        if match is None:
-            self.fail(f"{value!r} is not a size in pixels; expected for instance 224 or 320x240", param, ctx)
-        return int(match[1]), int(match[2] or match[1])
+def _read_pixels(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read N for a square, or WxH."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:[xX]([1-9]\d{0,4}))?", value.strip())
+    if match is None:
+        raise click.BadParameter(
+            f"{value!r} is not a size in pixels; expected for instance 224 or 320x240", context, option
+        )
+    return int(match[1]), int(match[2] or match[1])
 
 
-class _MaxBad(click.ParamType):
-    """A share such as 1% or a number of images."""
+def _read_budget(context: click.Context, option: click.Parameter, value: str) -> Budget:
+    """Read a share such as 1%, or a number of images."""
+    from shardforge.dataset.write import Budget
 
-    name = "N or N%"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Budget:
-        from shardforge.dataset.write import Budget
-
-        if isinstance(value, Budget):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", value.strip())
-        if match is None or (match[2] and float(match[1]) > 100) or (not match[2] and "." in match[1]):
-            self.fail(f"{value!r} is neither a share nor a number; expected for instance 1% or 500", param, ctx)
-        return Budget(share=float(match[1]) / 100) if match[2] else Budget(share=None, count=int(match[1]))
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", value.strip())
+    if match is None or (match[2] and float(match[1]) > 100) or (not match[2] and "." in match[1]):
+        raise click.BadParameter(
+            f"{value!r} is neither a share nor a number; expected for instance 1% or 500", context, option
+        )
+    return Budget(share=float(match[1]) / 100) if match[2] else Budget(share=None, count=int(match[1]))
 
 
 @click.command("write")
 @db_option
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the dataset.")
 @click.option("--name", help="Name in the shards' file names. [default: that of the folder]")
-@click.option("--size", type=_ImageSize(), help="Target in pixels. [default: keep the images' own sizes]")
+@click.option(
+    "--size", metavar="N|WxH", callback=_read_pixels, help="Target in pixels. [default: keep the images' own sizes]"
+)
 @click.option(
     "--resize",
     type=click.Choice(["squash", "shortest", "longest", "crop", "pad", "none"]),
@@ -88,20 +78,39 @@ class _MaxBad(click.ParamType):
     show_default=True,
     help="fast: simplejpeg and a vectorised resize; pillow: Pillow alone. Recorded in the manifest.",
 )
-@click.option("--label", help="Column that becomes the class; none for no classes. [default: label, if any record has one]")
-@click.option("--members", help="What follows the image: cls, json, COLUMN.txt; or none. [default: cls,json, or json without classes]")
+@click.option(
+    "--label", help="Column that becomes the class; none for no classes. [default: label, if any record has one]"
+)
+@click.option(
+    "--members",
+    help="What follows the image: cls, json, COLUMN.txt; or none. [default: cls,json, or json without classes]",
+)
 @click.option("--split-run", default="default", show_default=True, help="Split run to write (its --name).")
 @click.option("--splits", help="Splits or subsets to write, by commas. [default: all splits of the run]")
 @click.option("--seed", type=int, default=None, help="Of the order inside each split. [default: that of the split run]")
 @click.option(
     "--shard-samples", type=click.IntRange(min=1), default=10_000, show_default=True, help="Most samples in a shard."
 )
-@click.option("--shard-bytes", type=_Bytes(), default="1G", show_default=True, help="Most bytes in a shard, about.")
-@click.option("--shards", "part", help="Write only shards A-B (over all splits, from 0) or part I/N, without a manifest.")
+@click.option(
+    "--shard-bytes",
+    metavar="BYTES",
+    callback=_read_bytes,
+    default="1G",
+    show_default=True,
+    help="Most bytes in a shard, about.",
+)
+@click.option(
+    "--shards", "part", help="Write only shards A-B (over all splits, from 0) or part I/N, without a manifest."
+)
 @click.option("--replace", is_flag=True, help="Rebuild what --out holds; shards that stay the same are kept.")
 @click.option("--retry-bad", is_flag=True, help="Write finished shards again that miss images.")
 @click.option(
-    "--max-bad", type=_MaxBad(), default="1%", show_default=True, help="Stop when more images are bad (fewer than 10 never stop)."
+    "--max-bad",
+    metavar="N|N%",
+    callback=_read_budget,
+    default="1%",
+    show_default=True,
+    help="Stop when more images are bad (fewer than 10 never stop).",
 )
 @executor_options
 @json_option
@@ -178,7 +187,9 @@ def _read_options(db: Path, out: Path, choices: dict[str, Any]) -> WriteOptions:
     )
 
 
-def _read_geometry(size: tuple[int, int] | None, resize: str | None, upscale: bool) -> tuple[tuple[int, int] | None, str]:
+def _read_geometry(
+    size: tuple[int, int] | None, resize: str | None, upscale: bool
+) -> tuple[tuple[int, int] | None, str]:
     if size is None and resize not in (None, "none"):
         raise click.UsageError(f"--resize {resize} needs a --size.")
     if size is not None and resize == "none":

@@ -14,8 +14,8 @@ SIZES = "sizes.json"
 class Layout:
     """The paths inside a dataset folder.
 
-    What other tools read lies in the open; `.shardforge/` holds what resuming and repairing need: the plan and, for each
-    finished shard, a JSON file with its checksum, member sizes and the outcomes of its images.
+    What other tools read lies in the open; `.shardforge/` holds what resuming and repairing need: the plan and, for
+    each finished shard, a receipt with its checksum, member sizes and the outcomes of its images.
     """
 
     out: Path

@@ -7,8 +7,9 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shardforge.errors import UsageError
 from shardforge.images.convert import Conversion
+
+from shardforge.errors import UsageError
 from shardforge.mapping import Mapping
 from shardforge.records import RANKS
 
@@ -21,8 +22,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 class WriteOptions:
     """The options of `shardforge write` that decide what the shards hold.
 
-    `splits` are names of splits or of subsets of one split run (empty: all its splits); `label` is a column or None for a dataset without
-    labels; `members` follow the image in each sample: "cls", "json" or "COLUMN.txt".
+    `splits` are names of splits or of subsets of one split run (empty: all its splits); `label` is a column or None for
+    a dataset without labels; `members` follow the image in each sample: "cls", "json" or "COLUMN.txt".
     """
 
     name: str
@@ -43,9 +44,8 @@ class WriteOptions:
             raise UsageError(f"--label {self.label}: no such column; choose one of {', '.join(TEXT_COLUMNS)}, or none")
         for member in self.members:
             if member not in ("cls", "json") and member.removesuffix(".txt") not in TEXT_COLUMNS:
-                raise UsageError(
-                    f"--members {member}: not known; choose cls, json, or COLUMN.txt with one of {', '.join(TEXT_COLUMNS)}"
-                )
+                columns = ", ".join(TEXT_COLUMNS)
+                raise UsageError(f"--members {member}: not known; choose cls, json, or COLUMN.txt with one of {columns}")
         if len(set(self.members)) != len(self.members):
             raise UsageError(f"--members {','.join(self.members)}: a member stands there twice")
         if self.label is None and "cls" in self.members:

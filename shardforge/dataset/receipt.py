@@ -13,9 +13,9 @@ from shardforge.files import atomic_write
 class Receipt:
     """One finished shard.
 
-    `digest` is that of its plan; `bad` maps the keys that could not be written to their reason codes; `sizes` and `crcs`
-    hold, for each member extension, the bytes and the CRC-32 of that member of each written sample, in order. `notes`
-    say in words what was wrong with the bad ones.
+    `digest` is that of its plan; `bad` maps the keys that could not be written to their reason codes, `notes` say in
+    words what was wrong with them; `sizes` and `crcs` hold, for each member extension, the bytes and the CRC-32 of that
+    member of each written sample, in order.
     """
 
     path: str

@@ -29,7 +29,12 @@ def record_dataset(
     """Replace what the mapping holds of the dataset in this folder; return the number of records by outcome."""
     dataset = str(layout.out.resolve())
     with mapping.transaction():
-        for table, column in (("datasets", "out"), ("shards", "dataset"), ("samples", "dataset"), ("outcomes", "dataset")):
+        for table, column in (
+            ("datasets", "out"),
+            ("shards", "dataset"),
+            ("samples", "dataset"),
+            ("outcomes", "dataset"),
+        ):
             mapping.execute(f"DELETE FROM {table} WHERE {column} = $dataset", dataset=dataset)
         mapping.insert("datasets", _dataset_row(dataset, plan))
         mapping.insert("shards", _shard_rows(dataset, plan, receipts))

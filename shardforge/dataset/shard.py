@@ -15,16 +15,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from shardforge.images.convert import Conversion, convert_image
+from shardforge.sources.reading import read_record
+
 from shardforge.dataset.layout import Layout
-from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.plan import Plan, PlannedShard, read_plan, read_planned_rows
 from shardforge.dataset.receipt import Receipt, read_receipt
 from shardforge.dataset.tarwriter import ShardWriter
 from shardforge.errors import DatasetError, ImageError
 from shardforge.files import atomic_write, sha256_file
-from shardforge.images.convert import Conversion, convert_image
 from shardforge.records import RANKS
-from shardforge.sources.reading import read_record
 
 #: Records that a thread takes at a time: enough to make handing over cheap, few enough to keep all threads busy.
 _CHUNK = 16
@@ -38,8 +38,8 @@ _JSON_NUMBERS = ("width", "height")
 class ShardTask:
     """One shard to write into the dataset folder `out`.
 
-    `threads` convert images side by side. `retry_bad` writes a finished shard again when some of its images could not be
-    written. `expected_sha256`, if given, is what the new shard must have: repair restores a shard or leaves it alone.
+    `threads` convert images side by side. `retry_bad` writes a finished shard again when some of its images could not
+    be written. `expected_sha256`, if given, is what the new shard must have: repair restores a shard or leaves it.
     """
 
     out: str
@@ -111,7 +111,7 @@ def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> 
         path=shard.path,
         digest=shard.digest,
         sha256=sha256,
-        bytes=writer.bytes,
+        bytes=writer.size,
         samples=len(rows) - len(bad),
         sizes=dict(zip(options.extensions, writer.sizes, strict=True)),
         crcs=dict(zip(options.extensions, writer.crcs, strict=True)),

@@ -51,12 +51,12 @@ def stored_size(size: int) -> int:
 class ShardWriter:
     """Writes samples to `file` and keeps what the index needs: per member extension, sizes and CRC-32s.
 
-    `bytes` and `sha256` are those of the file so far.
+    `size` is that of the file so far, in bytes.
     """
 
     file: IO[bytes]
     extensions: tuple[str, ...]
-    bytes: int = 0
+    size: int = 0
     sizes: list[list[int]] = field(default_factory=list)
     crcs: list[list[int]] = field(default_factory=list)
 
@@ -67,7 +67,7 @@ class ShardWriter:
 
     def add_sample(self, key: str, members: tuple[bytes, ...]) -> None:
         """Append one sample: `members` in the order of `extensions`."""
-        pieces = []
+        pieces: list[bytes] = []
         for extension, data, sizes, crcs in zip(self.extensions, members, self.sizes, self.crcs, strict=True):
             size = len(data)
             pieces += (member_header(f"{key}.{extension}", size), data, padding(size))
@@ -83,4 +83,4 @@ class ShardWriter:
     def _write(self, block: bytes) -> None:
         self.file.write(block)
         self._digest.update(block)
-        self.bytes += len(block)
+        self.size += len(block)

@@ -116,9 +116,9 @@ def write_shards(
         progress("write", report.samples + bad, total)
         if bad > limit:
             raise BudgetExceededError(
-                f"{bad} of {report.samples + bad} images so far are bad, more than --max-bad allows ({limit} of {total}): "
-                f"{_count_text(report.outcomes)}; finished shards are kept, look at "
-                f"{Layout(out).private / 'shards'} and run again with a higher --max-bad if that is right"
+                f"{bad} of {report.samples + bad} images so far are bad ({_count_text(report.outcomes)}), more than "
+                f"--max-bad allows ({limit} of {total}); finished shards are kept, the files in "
+                f"{Layout(out).private / 'shards'} say what is wrong: run again with a higher --max-bad to accept it"
             )
     return report
 
@@ -157,8 +157,9 @@ def write_dataset(
 ) -> WriteReport:
     """Write the dataset that `options` describe into `out`, or go on with it, and record it in the mapping `db`.
 
-    The mapping is open only while planning and recording, so that others can use it in between. `part` ("A-B" or "I/N") writes only some of the shards and leaves index and manifest to a later run without it, so
-    that several machines can share the work.
+    The mapping is open only while planning and recording, so that others can use it in between. `part` ("A-B" or "I/N")
+    writes only some of the shards and leaves index and manifest to a later run without it, so that several machines can
+    share the work.
     """
     layout = Layout(out)
     with lock_dataset(layout.lock, shared=part is not None):
@@ -231,8 +232,8 @@ def _check_same(layout: Layout, there: Plan, proposed: Plan) -> None:
     old, new = there.options.to_json(), proposed.options.to_json()
     changed = [f"{name} {old.get(name)!r}, now {value!r}" for name, value in new.items() if old.get(name) != value]
     difference = "; ".join(changed) or (
-        f"{there.num_samples} records in {len(there.shards)} shards, now {proposed.num_samples} in {len(proposed.shards)}, "
-        "or what is known of them changed"
+        f"{there.num_samples} records in {len(there.shards)} shards, now {proposed.num_samples} in "
+        f"{len(proposed.shards)}, or what is known of them changed"
     )
     raise DatasetError(
         f"{layout.out}: holds another dataset ({difference}); choose another --out, or rebuild it with --replace "

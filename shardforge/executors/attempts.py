@@ -37,17 +37,24 @@ def try_task(function: Callable[[Any], Any], task: Any) -> Attempt:
     except ShardforgeError as error:
         return Attempt(error=error)
     except Exception as error:
-        return Attempt(failure=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+        return Attempt(failure=_describe(error), trace=traceback.format_exc())
 
 
-def encode_attempt(attempt: Attempt, dumps: Callable[[Attempt], bytes] = pickle.dumps) -> bytes:
-    """Pickle an attempt; a value or an error that cannot be pickled becomes a `TaskError` that says so."""
+def answer_message(message: bytes, dumps: Callable[[Attempt], bytes] = pickle.dumps) -> bytes:
+    """Try the task in a pickled `(function, task)` and return the pickled attempt: all that a worker does.
+
+    What cannot be pickled or unpickled becomes a `TaskError` that says so.
+    """
+    try:
+        function, task = pickle.loads(message)
+    except Exception as error:
+        return dumps(Attempt(error=TaskError(f"cannot be unpickled by a worker ({_describe(error)})")))
+    attempt = try_task(function, task)
     try:
         return dumps(attempt)
     except Exception as error:
-        returned = type(attempt.value if attempt.error is None else attempt.error).__name__
-        reason = f"came to a {returned}, which cannot be pickled ({type(error).__name__}: {error})"
-        return dumps(Attempt(error=TaskError(reason)))
+        kind = type(attempt.value if attempt.error is None else attempt.error).__name__
+        return dumps(Attempt(error=TaskError(f"came to a {kind}, which cannot be pickled ({_describe(error)})")))
 
 
 def decode_attempt(message: bytes) -> Attempt:
@@ -55,7 +62,7 @@ def decode_attempt(message: bytes) -> Attempt:
     try:
         attempt: Attempt = pickle.loads(message)
     except Exception as error:
-        return Attempt(error=TaskError(f"came to what cannot be unpickled ({type(error).__name__}: {error})"))
+        return Attempt(error=TaskError(f"came to what cannot be unpickled ({_describe(error)})"))
     return attempt
 
 
@@ -66,13 +73,24 @@ class Job(Generic[Task]):
     task: Task
     failures: int = 0
 
-    def fail(self, what: str, trace: str = "") -> TaskResult[Task, Any]:
-        """Return the result of a task that has failed for good."""
+    def encode(self, function: Callable[[Task], Any], dumps: Callable[[Any], bytes] = pickle.dumps) -> bytes:
+        """Pickle the function and the task for `answer_message`.
+
+        Raises:
+            TaskError: they cannot be pickled.
+        """
+        try:
+            return dumps((function, self.task))
+        except Exception as error:
+            raise self.failed(f"cannot be pickled ({_describe(error)})") from error
+
+    def failed(self, what: str, trace: str = "") -> TaskError:
+        """Return the error of a task that has failed for good."""
         name = _name_task(self.task)
         error = TaskError(f"task {name} {what}", task=name)
         if trace:
             error.add_note(trace)
-        return TaskResult(self.task, error=error)
+        return error
 
 
 class JobQueue(Generic[Task]):
@@ -95,10 +113,15 @@ class JobQueue(Generic[Task]):
                 self._again.append(job)
                 return None
             times = "once" if job.failures == 1 else f"{job.failures} times"
-            return job.fail(f"failed {times}; the last time: {attempt.failure}", attempt.trace)
+            error = job.failed(f"failed {times}; the last time: {attempt.failure}", attempt.trace)
+            return TaskResult(job.task, error=error)
         if isinstance(attempt.error, TaskError) and not attempt.error.task:
-            return job.fail(str(attempt.error))
+            return TaskResult(job.task, error=job.failed(str(attempt.error)))
         return TaskResult(job.task, attempt.value, attempt.error)
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _name_task(task: object) -> str:

@@ -29,7 +29,7 @@ class TaskResult(Generic[Task, Value]):
 class Executor(Protocol):
     """Runs functions over tasks on workers that start when the `with` block is entered.
 
-    `run` yields one `TaskResult` per task as they finish, in any order, and keeps a bounded number in flight, so `tasks`
+    `run` yields one `TaskResult` per task as they finish, in any order, and has a bounded number in flight, so `tasks`
     may be a long generator. A `ShardforgeError` surfaces at once; a worker that dies, and any other exception, is tried
     again `retries` times first. A task without a result never passes silently: it surfaces as a `TaskError`.
     Function, tasks and values are pickled. Leaving the block early (an error, Ctrl-C) stops the workers.

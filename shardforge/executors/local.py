@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import multiprocessing
 import os
-import pickle
 import selectors
 import signal
 import threading
@@ -22,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from shardforge.errors import TaskError
-from shardforge.executors.attempts import Attempt, JobQueue, decode_attempt, encode_attempt, try_task
+from shardforge.executors.attempts import Attempt, JobQueue, answer_message, decode_attempt, try_task
 from shardforge.executors.base import TaskResult
 
 Task = TypeVar("Task")
@@ -82,9 +81,9 @@ class LocalExecutor:
         """Give every idle worker a task; yield the results of those that cannot be sent."""
         while len(busy.get_map()) < self.workers and (job := jobs.take()) is not None:
             try:
-                message = pickle.dumps((function, job.task))
-            except Exception as error:
-                yield job.fail(f"cannot be pickled ({type(error).__name__}: {error})")
+                message = job.encode(function)
+            except TaskError as error:
+                yield TaskResult(job.task, error=error)
                 continue
             worker = self._take_worker()
             busy.register(worker.connection, selectors.EVENT_READ, (worker, job))
@@ -167,16 +166,7 @@ def _work(connection: Connection[bytes, bytes], preload: Sequence[str]) -> None:
             message = connection.recv_bytes()
         except EOFError:
             return
-        connection.send_bytes(_answer(message))
-
-
-def _answer(message: bytes) -> bytes:
-    try:
-        function, task = pickle.loads(message)
-    except Exception as error:
-        reason = f"cannot be read by the worker ({type(error).__name__}: {error})"
-        return encode_attempt(Attempt(error=TaskError(reason)))
-    return encode_attempt(try_task(function, task))
+        connection.send_bytes(answer_message(message))
 
 
 def _exit_with_driver() -> None:

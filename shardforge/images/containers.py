@@ -43,7 +43,9 @@ def read_jpeg(data: bytes) -> SizeAndOrientation | None:
             if marker in _START_OF_FRAME:
                 bits, height, width = _JPEG_FRAME(data, position + 4)
                 if bits != 8:
-                    raise ImageError(f"a JPEG of {bits} bits per colour; only 8 can be decoded", reason=reasons.UNSUPPORTED)
+                    raise ImageError(
+                        f"a JPEG of {bits} bits per colour; only 8 can be decoded", reason=reasons.UNSUPPORTED
+                    )
                 return width, height, orientation
             if marker == _APP1 and data.startswith(b"Exif\0\0", position + 4):
                 block = data[position + 4 : position + 2 + length]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-Size = tuple[int, int]
+Size = tuple[int, int]  # width, height
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 #: What `--resize` may say.
 RESIZE_MODES = ("squash", "shortest", "longest", "crop", "pad", "none")
@@ -18,12 +19,12 @@ class Geometry:
     """One resize.
 
     Attributes:
-        box: left, top, right, bottom of the part that is used, in source pixels; may fall between pixels.
-        size: width and height that the box becomes.
-        canvas: width and height of the result; larger than `size` when it is padded.
+        box: the part of the source that is used, in source pixels; may fall between them.
+        size: what the box becomes.
+        canvas: the size of the result; larger than `size` when it is padded.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     size: Size
     canvas: Size
 
@@ -34,7 +35,7 @@ class Geometry:
 
     def changes(self, source: Size) -> bool:
         """Whether the result differs from a `source` of this size."""
-        return not self.size == self.canvas == source or self.box != (0, 0, *source)
+        return not self.size == self.canvas == source or self.box != whole_box(source)
 
     def decoder_scale(self) -> int:
         """Return by how much (1, 2, 4, 8) a JPEG may shrink while it is decoded without a visible loss."""
@@ -42,6 +43,11 @@ class Geometry:
         width, height = self.size
         room = min((right - left) / width, (bottom - top) / height) / _OVERSAMPLING
         return next((scale for scale in _DECODER_SCALES if scale <= room), 1)
+
+
+def whole_box(source: Size) -> Box:
+    """Return the box of all of an image."""
+    return 0.0, 0.0, float(source[0]), float(source[1])
 
 
 def plan_resize(source: Size, target: Size | None, mode: str, *, upscale: bool = False) -> Geometry:
@@ -52,7 +58,7 @@ def plan_resize(source: Size, target: Size | None, mode: str, *, upscale: bool =
     `pad` fits inside and centres on a canvas of exactly the target; `none`, or no target, changes nothing.
     """
     width, height = source
-    whole = (0.0, 0.0, float(width), float(height))
+    whole = whole_box(source)
     if target is None or mode == "none":
         return Geometry(whole, source, source)
     if mode in ("squash", "crop") and not upscale:
@@ -62,12 +68,12 @@ def plan_resize(source: Size, target: Size | None, mode: str, *, upscale: bool =
     if mode == "crop":
         return Geometry(_centre_box(source, target), target, target)
     size = _scale_shortest(source, min(target)) if mode == "shortest" else _fit_inside(source, target)
-    if not upscale and size[0] > width:
+    if not upscale and (size[0] > width or size[1] > height):
         size = source
     return Geometry(whole, size, target if mode == "pad" else size)
 
 
-def _centre_box(source: Size, target: Size) -> tuple[float, float, float, float]:
+def _centre_box(source: Size, target: Size) -> Box:
     """Return the largest centred box of the target's shape."""
     width, height = source
     scale = min(width / target[0], height / target[1])

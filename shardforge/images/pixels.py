@@ -44,7 +44,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _GREY_16_BIT:
         return _grey_16_bit_to_rgb(image)
     if image.mode not in _CONVERTIBLE:
-        raise ImageError(f"pixels of Pillow's mode {image.mode} have no conversion to 8-bit RGB", reason=reasons.UNSUPPORTED)
+        raise ImageError(
+            f"pixels of Pillow's mode {image.mode} have no conversion to 8-bit RGB", reason=reasons.UNSUPPORTED
+        )
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         canvas = Image.new("RGB", image.size, "white")

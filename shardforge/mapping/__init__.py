@@ -49,7 +49,9 @@ def _check_place(path: Path, *, write: bool, create: bool) -> None:
         raise UsageError(f"{path}: is a directory; --db names the database file")
     if not path.exists():
         if not create:
-            raise MappingError(f"{path}: no such mapping; run `shardforge map --db {path} --source NAME=KIND:ROOT` first")
+            raise MappingError(
+                f"{path}: no such mapping; run `shardforge map --db {path} --source NAME=KIND:ROOT` first"
+            )
         if not path.parent.is_dir():
             raise UsageError(f"{path}: the folder {path.parent} does not exist; make it first")
     if write:

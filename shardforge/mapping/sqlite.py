@@ -71,7 +71,9 @@ class SQLiteMapping(Mapping):
             names = [column[0] for column in cursor.description]
             while rows := cursor.fetchmany(size):
                 columns = zip(*rows, strict=True)
-                yield pa.table([_column(name, values) for name, values in zip(names, columns, strict=True)], names=names)
+                yield pa.table(
+                    [_column(name, values) for name, values in zip(names, columns, strict=True)], names=names
+                )
 
     def insert(self, table: str, rows: pa.Table) -> None:
         names = ", ".join(f'"{name}"' for name in rows.column_names)

@@ -79,7 +79,9 @@ def locate_file(location: Path, options: Mapping[str, str]) -> tuple[Path, Path 
         return location.parent, location
     root = Path(options["root"]).expanduser().absolute()
     if not root.is_dir():
-        raise UsageError(f"option root: {root} is not a folder; name the folder that the paths in {location} start from")
+        raise UsageError(
+            f"option root: {root} is not a folder; name the folder that the paths in {location} start from"
+        )
     return root, location
 
 
@@ -91,5 +93,7 @@ def choose(spec: SourceSpec, option: str, choices: Sequence[str], default: str) 
     """
     value = spec.options.get(option, default)
     if value not in choices:
-        raise UsageError(f"source {spec.name!r}: option {option}={value} is not known; choose one of {', '.join(choices)}")
+        raise UsageError(
+            f"source {spec.name!r}: option {option}={value} is not known; choose one of {', '.join(choices)}"
+        )
     return value

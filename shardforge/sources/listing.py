@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -21,8 +22,10 @@ from shardforge.sources.base import SourceSpec
 #: The most rows in a table of a listing.
 BATCH_ROWS = 65_536
 
-# Local disks need one thread; on a network file system each stat waits for a server.
-_STAT_THREADS = 8
+# A stat of a local disk is faster than handing it to a thread; on a network file system each waits for a server.
+_STAT_THREADS = 16
+_STAT_SLOW_SECONDS = 50e-6
+_STAT_PROBES = 64
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 Item = TypeVar("Item")
@@ -58,12 +61,7 @@ def make_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str, Any
 
 def make_file_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str, Any]) -> pa.Table:
     """Return records of files: `make_batch` with the size and time of each file, or why it has none."""
-    root = os.fsencode(spec.root)
-    share = -(-len(paths) // _STAT_THREADS)
-    starts = range(0, len(paths), max(share, 1))
-    with ThreadPoolExecutor(_STAT_THREADS) as pool:
-        shares = pool.map(lambda start: [_stat_file(root, path) for path in paths[start : start + share]], starts)
-        found = [status for one_share in shares for status in one_share]
+    found = _stat_files(os.fsencode(spec.root), paths)
     sizes, times, why = zip(*found, strict=True) if found else ((), (), ())
     return make_batch(spec, paths, {**columns, "bytes": sizes, "mtime": times, "reason": why})
 
@@ -77,9 +75,23 @@ def relative_path(root: bytes, path: bytes | str) -> str:
     return path_to_text(raw)
 
 
-def _stat_file(root: bytes, path: str) -> FileStatus:
+def _stat_files(root: bytes, paths: Sequence[str]) -> list[FileStatus]:
+    """Return the status of each file, in threads where the first few show that it takes long."""
+    folder = root.rstrip(b"/") + b"/"
+    started = time.perf_counter()
+    found = [_stat_file(folder, path) for path in paths[:_STAT_PROBES]]
+    rest = paths[_STAT_PROBES:]
+    if time.perf_counter() - started < _STAT_SLOW_SECONDS * len(found):
+        return found + [_stat_file(folder, path) for path in rest]
+    with ThreadPoolExecutor(_STAT_THREADS) as pool:
+        return found + list(pool.map(_stat_file, repeat(folder), rest))
+
+
+def _stat_file(folder: bytes, path: str) -> FileStatus:
     """Return size, modification time in ns and reason of a file; follows symbolic links."""
-    raw = os.path.join(root, path_from_text(path))
+    raw = path_from_text(path)
+    if not raw.startswith(b"/"):
+        raw = folder + raw
     try:
         status = os.stat(raw)
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Directory(NamedTuple):
-    """One directory: its path relative to the root (b"" for the root), its directories apart from its other names.
+    """One directory: its path relative to the root (b"" for the root) and the names in it that are not directories.
 
     `readable` is False when it could not be listed.
     """

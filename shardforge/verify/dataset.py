@@ -126,7 +126,12 @@ def check_companions(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
             yield Problem("class_file", layout.classes.name, "", f"{count} classes", found, shard=False)
         elif plan is not None and layout.classes.read_bytes() != classes_text(plan.classes or []):
             wrong = next(
-                (number for number, (one, other) in enumerate(zip(lines, plan.classes or [], strict=True)) if one != other), 0
+                (
+                    number
+                    for number, (one, other) in enumerate(zip(lines, plan.classes or [], strict=True))
+                    if one != other
+                ),
+                0,
             )
             expected = (plan.classes or [])[wrong]
             yield Problem(
@@ -152,7 +157,7 @@ def _read_lines(path: Path) -> list[str] | None:
 
 
 def check_index(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
-    """Compare the rows of each split's index with the manifest's numbers of samples, and look for keys that occur twice."""
+    """Compare the rows of each split's index with the manifest's numbers of samples; look for keys that occur twice."""
     for split, file in manifest.ours.get("index", {}).items():
         lengths = [entry.samples for entry in manifest.shards if entry.split == split]
         try:
@@ -191,9 +196,11 @@ def _verify_shards(
     problems: list[Problem] = []
     for check in checks:
         found = findings[check.file]
-        other = owner.get(found.sha256) if found.sha256 != check.sha256 else None
+        other = owner.get(found.sha256 or "") if found.sha256 != check.sha256 else None
         if other is not None:
-            problems.append(Problem("shard_swapped", check.file, expected=f"sha256 {check.sha256}", found=f"that of {other}"))
+            problems.append(
+                Problem("shard_swapped", check.file, expected=f"sha256 {check.sha256}", found=f"that of {other}")
+            )
         else:
             problems += found.problems
     return problems

@@ -37,9 +37,7 @@ def expected_members(index: pa.Table, extensions: tuple[str, ...]) -> list[Expec
         (name, *(index[f"{name}_{part}"].to_pylist() for part in ("offset", "size", "crc32"))) for name in extensions
     ]
     return [
-        ExpectedMember(
-            f"{key}.{name}", offsets[i] - BLOCK, sizes[i], crcs[i], labels[i] if name == "cls" else None
-        )
+        ExpectedMember(f"{key}.{name}", offsets[i] - BLOCK, sizes[i], crcs[i], labels[i] if name == "cls" else None)
         for i, key in enumerate(keys)
         for name, offsets, sizes, crcs in columns
     ]
@@ -66,7 +64,10 @@ def diagnose_shard(path: Path, file: str, expected: list[ExpectedMember]) -> lis
 def _truncated(file: str, expected: list[ExpectedMember], size: int, end: int) -> Problem:
     whole = sum(member.offset + BLOCK + member.size <= size for member in expected)
     return Problem(
-        "shard_truncated", file, expected=f"{end:,} bytes", found=f"{size:,}: {whole} of {len(expected)} members are whole"
+        "shard_truncated",
+        file,
+        expected=f"{end:,} bytes",
+        found=f"{size:,}: {whole} of {len(expected)} members are whole",
     )
 
 
@@ -129,9 +130,7 @@ def _compare_data(view: mmap.mmap, file: str, member: ExpectedMember, start: int
             found = data.decode("ascii", "backslashreplace")
             yield Problem("label_wrong", file, member.name, expected=str(member.label), found=found)
         else:
-            yield Problem(
-                "member_bytes", file, member.name, f"CRC-32 {member.crc32:08x}", f"{zlib.crc32(data):08x}"
-            )
+            yield Problem("member_bytes", file, member.name, f"CRC-32 {member.crc32:08x}", f"{zlib.crc32(data):08x}")
     padding = view[start + member.size : start + stored_size(member.size) - BLOCK]
     if padding.count(0) != len(padding):
         yield Problem("tar_padding", file, member.name, found=f"after byte {start + member.size:,}")

@@ -25,7 +25,9 @@ def verify_mapping(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:
         )
         return
     if known[0][0] != manifest.ours.get("plan_sha256"):
-        yield Problem("mapping_value", str(mapping.path), "plan_sha256", str(manifest.ours.get("plan_sha256")), known[0][0], False)
+        yield Problem(
+            "mapping_value", str(mapping.path), "plan_sha256", str(manifest.ours.get("plan_sha256")), known[0][0], False
+        )
     _load_packed(mapping, manifest)
     for code, name, expected in (
         ("mapping_missing", "select_packed_unknown", "a record"),

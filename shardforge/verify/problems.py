@@ -53,7 +53,5 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}: {self.member}" if self.member else self.file
-        details = [
-            f"{word} {text}" for word, text in (("expected", self.expected), ("found", self.found)) if text
-        ]
+        details = [f"{word} {text}" for word, text in (("expected", self.expected), ("found", self.found)) if text]
         return f"{place}: {MEANING[self.code]}{': ' if details else ''}{', '.join(details)} [{self.code}]"

@@ -20,9 +20,7 @@ from shardforge.verify.problems import Problem
 ProgressCall = Callable[[str, int, int], None]
 
 
-def repair_dataset(
-    path: Path, problems: Sequence[Problem], executor: Executor, *, progress: ProgressCall
-) -> list[str]:
+def repair_dataset(path: Path, problems: Sequence[Problem], executor: Executor, *, progress: ProgressCall) -> list[str]:
     """Mend `problems` of the dataset whose manifest is at `path`; return a line for each thing done or not possible.
 
     Shards are written from the plan and the sources, and published only when their SHA-256 is the recorded one. Tars
@@ -37,12 +35,12 @@ def repair_dataset(
         lines = [_set_aside(layout, problem.file) for problem in problems if problem.code == "shard_extra"]
         bad = {problem.file for problem in problems if problem.shard}
         shards = [
-            shard
-            for shard in plan.shards
-            if shard.path in bad or read_receipt(layout.receipt(shard.path)) is None
+            shard for shard in plan.shards if shard.path in bad or read_receipt(layout.receipt(shard.path)) is None
         ]
         failures = list(_write_again(layout, plan, shards, executor, progress))
-        lines += [f"{shard.path}: written again" for shard in shards if not any(shard.path in line for line in failures)]
+        lines += [
+            f"{shard.path}: written again" for shard in shards if not any(shard.path in line for line in failures)
+        ]
         if not failures:
             finish_dataset(layout.out, plan, progress=progress)
         return lines + failures

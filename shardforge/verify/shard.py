@@ -125,7 +125,8 @@ def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFin
 
 def _group_samples(members: Iterator[Member]) -> Iterator[tuple[str, list[Member]]]:
     """Group consecutive members of equal key: the name up to the first dot of its last part, as webdataset does."""
-    key, held = "", []
+    key = ""
+    held: list[Member] = []
     for member in members:
         folder, slash, base = member.name.rpartition("/")
         name = folder + slash + base.partition(".")[0]

@@ -6,16 +6,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from braceexpand import braceexpand
 
 from shardforge.errors import UsageError
 from shardforge.executors import Executor
-from braceexpand import braceexpand
 from shardforge.verify.problems import Problem
 from shardforge.verify.shard import ShardCheck, verify_shard
 
 
 def verify_shardlist(
-    patterns: Sequence[str], level: str, executor: Executor, *, classes: int | None, progress: Callable[[str, int, int], None]
+    patterns: Sequence[str],
+    level: str,
+    executor: Executor,
+    *,
+    classes: int | None,
+    progress: Callable[[str, int, int], None],
 ) -> list[Problem]:
     """Return the problems of the shards that `patterns` (paths, with braces such as {000000..000031}) name.
 
@@ -42,7 +47,9 @@ def verify_shardlist(
         progress(f"verify ({level})", len(problems), len(checks))
     for first, second in _shared_keys(hashes, owners):
         places = Path(checks[first].path).name
-        problems[checks[second].path].append(Problem("key_twice", checks[second].path, found=f"keys that are in {places}, too"))
+        problems[checks[second].path].append(
+            Problem("key_twice", checks[second].path, found=f"keys that are in {places}, too")
+        )
     return [problem for check in checks for problem in problems[check.path]]
 
 

@@ -1,0 +1,284 @@
+"""One suite for both executors: whatever runs the tasks, the results and the failures are the same."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shardforge.errors import ImageError, TaskError, UsageError
+from shardforge.executors import Executor, open_executor
+
+WORKERS = 2
+PROCESSES = [pytest.param("local", id="local"), pytest.param("ray", id="ray", marks=pytest.mark.ray)]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Start Ray once; every `RayExecutor` of the session uses it."""
+    with open_executor("ray", WORKERS):
+        yield
+
+
+@pytest.fixture(params=PROCESSES)
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    """Yield each kind of executor with two workers."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_cluster")
+    with open_executor(request.param, WORKERS) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["here", *PROCESSES])
+def any_executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    """Yield each kind of executor, and the one that runs tasks in this process."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_cluster")
+    kind, workers = ("local", 0) if request.param == "here" else (request.param, WORKERS)
+    with open_executor(kind, workers) as opened:
+        yield opened
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def fail_on_three(number: int) -> int:
+    if number == 3:
+        raise ValueError("three is bad")
+    return number
+
+
+def fail_until_third_try(log: Path) -> int:
+    with log.open("a") as file:
+        file.write("x")
+    tries = log.stat().st_size
+    if tries < 3:
+        raise OSError(f"try {tries}")
+    return tries
+
+
+def reject_image(key: str) -> None:
+    raise ImageError(f"{key}: cut short", reason="truncated")
+
+
+def die(task: tuple[str, Path | None]) -> str:
+    """Kill the worker; with a path, only when nobody has done so before."""
+    name, died = task
+    if name == "poison" and not (died and died.exists()):
+        if died:
+            died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return name
+
+
+def return_lock(_: int) -> Any:
+    return threading.Lock()
+
+
+class TwoArgumentError(Exception):
+    """Survives pickling, not unpickling, as many exceptions do."""
+
+    def __init__(self, shard: str, reason: str) -> None:
+        super().__init__(f"{shard}: {reason}")
+
+
+def raise_two_argument_error(_: int) -> None:
+    raise TwoArgumentError("shard", "torn")
+
+
+def report_pid_and_wait(path: Path) -> None:
+    path.write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def run_all(executor: Executor, function: Callable[[Any], Any], tasks: list[Any]) -> dict[Any, Any]:
+    """Return task -> value, or the error's text."""
+    return {r.task: r.value if r.error is None else str(r.error) for r in executor.run(function, tasks)}
+
+
+def test_every_task_has_its_result(any_executor: Executor) -> None:
+    assert run_all(any_executor, square, list(range(50))) == {n: n * n for n in range(50)}
+
+
+def test_an_executor_runs_one_job_after_another(any_executor: Executor) -> None:
+    assert run_all(any_executor, square, []) == {}
+    assert run_all(any_executor, square, [2]) == {2: 4}
+    assert run_all(any_executor, sleep, [0.0]) == {0.0: 0.0}
+
+
+def test_results_come_in_the_order_in_which_they_finish(executor: Executor) -> None:
+    assert [result.value for result in executor.run(sleep, [3.0, 0.01, 0.02])] == [0.01, 0.02, 3.0]
+
+
+def test_tasks_are_drawn_only_as_workers_need_them(any_executor: Executor) -> None:
+    drawn = 0
+
+    def tasks() -> Iterator[int]:
+        nonlocal drawn
+        for number in range(1_000):
+            drawn += 1
+            yield number
+
+    ahead = [drawn - finished for finished, _ in enumerate(any_executor.run(square, tasks()), start=1)]
+    assert len(ahead) == 1_000
+    assert max(ahead) <= 2 * WORKERS
+
+
+def test_an_error_surfaces_and_the_other_tasks_finish(any_executor: Executor) -> None:
+    results = run_all(any_executor, fail_on_three, list(range(6)))
+    assert results.pop(3) == "task 3 failed 3 times; the last time: ValueError: three is bad"
+    assert results == {n: n for n in (0, 1, 2, 4, 5)}
+
+
+def test_a_task_error_names_its_task_and_keeps_the_trace(any_executor: Executor) -> None:
+    (result,) = any_executor.run(fail_on_three, [3], retries=0)
+    assert isinstance(result.error, TaskError)
+    assert result.error.task == "3"
+    assert "in fail_on_three" in result.error.__notes__[0]
+    with pytest.raises(TaskError, match="task 3 failed once"):
+        result.unwrap()
+
+
+def test_a_passing_failure_is_tried_again(any_executor: Executor, tmp_path: Path) -> None:
+    (result,) = any_executor.run(fail_until_third_try, [tmp_path / "log"])
+    assert result.unwrap() == 3
+
+
+def test_an_error_of_ours_is_final_and_keeps_its_reason(any_executor: Executor) -> None:
+    (result,) = any_executor.run(reject_image, ["photos-1"])
+    assert isinstance(result.error, ImageError)
+    assert str(result.error) == "photos-1: cut short"
+    assert result.error.reason == "truncated"
+
+
+def test_an_exception_that_cannot_be_unpickled_is_told_in_words(executor: Executor) -> None:
+    (result,) = executor.run(raise_two_argument_error, [1], retries=0)
+    assert "TwoArgumentError: shard: torn" in str(result.error)
+
+
+def test_what_cannot_be_pickled_is_an_error(executor: Executor) -> None:
+    results = run_all(executor, return_lock, [1, 2])
+    assert all("came to a lock, which cannot be pickled" in text for text in results.values()), results
+    tasks: list[Any] = [threading.Lock(), 2]
+    unsent, sent = sorted(executor.run(square, tasks), key=lambda result: result.value or 0)
+    assert "cannot be pickled" in str(unsent.error)
+    assert sent.value == 4
+
+
+def test_a_killed_worker_costs_one_try_of_its_own_task(executor: Executor, tmp_path: Path) -> None:
+    tasks = [("poison", tmp_path / "died"), *((str(n), None) for n in range(10))]
+    results = {r.task[0]: r.unwrap() for r in executor.run(die, tasks, retries=1)}
+    assert (tmp_path / "died").exists()
+    assert results == {name: name for name, _ in tasks}
+
+
+def test_a_task_that_always_kills_its_worker_fails_alone(executor: Executor) -> None:
+    tasks: list[tuple[str, Path | None]] = [("poison", None), *((str(n), None) for n in range(10))]
+    results = {r.task[0]: r for r in executor.run(die, tasks, retries=1)}
+    error = results.pop("poison").error
+    assert isinstance(error, TaskError)
+    assert "failed 2 times; the last time: its worker was" in str(error)
+    assert [results[str(n)].unwrap() for n in range(10)] == [str(n) for n in range(10)]
+
+
+def test_a_killed_worker_is_told_with_its_signal() -> None:
+    with open_executor("local", 1) as executor:
+        (result,) = executor.run(die, [("poison", None)], retries=0)
+    assert "its worker was killed by signal 9 (SIGKILL" in str(result.error)
+
+
+def test_leaving_early_stops_the_workers_and_the_next_run_is_whole(executor: Executor, tmp_path: Path) -> None:
+    for result in executor.run(sleep, [0.0, *[600.0] * 5]):
+        assert result.value == 0.0
+        break
+    assert run_all(executor, square, [1, 2, 3]) == {1: 1, 2: 4, 3: 9}
+
+
+def test_an_error_in_the_block_leaves_no_process() -> None:
+    with pytest.raises(KeyboardInterrupt), open_executor("local", WORKERS) as executor:
+        for _ in executor.run(sleep, [0.0, *[600.0] * 5]):
+            assert len(multiprocessing.active_children()) == WORKERS
+            raise KeyboardInterrupt
+    assert multiprocessing.active_children() == []
+
+
+def test_workers_do_not_hear_ctrl_c() -> None:
+    with open_executor("local", 1) as executor:
+        (worker,) = multiprocessing.active_children()
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGINT)
+        assert run_all(executor, square, [3]) == {3: 9}
+        assert multiprocessing.active_children() == [worker]
+
+
+def test_a_killed_driver_leaves_no_worker(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    script = tmp_path / "driver.py"
+    script.write_text(
+        "import sys; from pathlib import Path; from shardforge.executors import open_executor\n"
+        "from test_executors import report_pid_and_wait\n"
+        "if __name__ == '__main__':\n"
+        "    with open_executor('local', 1) as executor:\n"
+        "        list(executor.run(report_pid_and_wait, [Path(sys.argv[1])]))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, script, path], env=environment) as driver:
+        wait_until(lambda: path.exists() and path.read_text() != "")
+        driver.kill()
+    worker = Path("/proc", path.read_text())
+    wait_until(lambda: not worker.exists())
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_workers_import_the_preloaded_modules() -> None:
+    with open_executor("local", 1, preload=("colorsys",)) as executor:
+        assert run_all(executor, is_imported, ["colorsys", "turtle"]) == {"colorsys": True, "turtle": False}
+
+
+def is_imported(module: str) -> bool:
+    return module in sys.modules
+
+
+def test_unknown_executor_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="choose local or ray"):
+        open_executor("spark", 2)
+
+
+def test_missing_ray_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "shardforge.executors.ray", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r'pip install "shardforge\[ray\]"'):
+        open_executor("ray", 2)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("address", ["127.0.0.1:PORT", "nonsense"])
+def test_an_address_without_a_cluster_is_a_usage_error(address: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = address.replace("PORT", str(free.getsockname()[1]))
+        script = f"from shardforge.executors import open_executor as o\nwith o('ray', 1, address='{address}'): pass"
+        ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert f"UsageError: --ray-address {address}: no Ray cluster answers there" in ended.stderr

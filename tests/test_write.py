@@ -1,0 +1,335 @@
+"""`shardforge write`: what lies on disk, same bytes, resuming, and what bad input gets."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import signal
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pipeline import as_nobody, copy_images, manifest, prepare, run, shard_hashes, start, write
+
+
+@pytest.fixture
+def db(tmp_path: Path, photos: Path) -> Path:
+    return prepare(tmp_path, f"photos=table:{photos / 'photos.csv'}")
+
+
+def test_dataset_on_disk(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    write(db, out, "--name", "evo", "--label", "family")
+    info = manifest(out)
+    train, validation = info["splits"]["train"], info["splits"]["validation"]
+    assert train["num_samples"] == 36
+    assert validation["num_samples"] == 9
+    assert train["filenames"] == [f"train/evo-train-{i:06d}.tar" for i in range(5)]
+    assert train["shard_lengths"] == [8, 8, 8, 8, 4]
+    assert info["splits"]["training"] == {**train, "name": "training"}
+    assert dict(zip(train["filenames"], train["shard_sha256"], strict=True)).items() <= shard_hashes(out).items()
+    assert [shard["url"] for shard in info["shardlist"]] == [*train["filenames"], *validation["filenames"]]
+    classes = (out / "classes.txt").read_text().splitlines()
+    assert len(classes) == 33
+    assert classes == sorted(classes)
+    assert json.loads((out / "train" / "sizes.json").read_text())["evo-train-000004.tar"] == 4
+    assert {path.name for path in out.iterdir()} == {
+        ".shardforge", "_info.json", "classes.txt", "index", "train", "validation",
+    }  # fmt: skip
+
+
+def test_samples_hold_image_label_and_facts(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    write(db, out, "--label", "species", "--members", "cls,json,common_name.txt")
+    classes = (out / "classes.txt").read_text().splitlines()
+    with tarfile.open(out / "train" / "shards-train-000000.tar") as tar:
+        members = tar.getmembers()
+        data = {member.name: tar.extractfile(member).read() for member in members}
+    assert [member.name.partition(".")[2] for member in members[:4]] == ["jpg", "cls", "json", "common_name.txt"]
+    assert {(member.mtime, member.uid, member.gid, member.mode, member.uname) for member in members} == {(0, 0, 0, 0o644, "")}
+    for key in {name.partition(".")[0] for name in data}:
+        facts = json.loads(data[f"{key}.json"])
+        assert classes[int(data[f"{key}.cls"])] == facts["species"]
+        assert facts["key"] == key
+        assert facts.get("common_name", "") == data[f"{key}.common_name.txt"].decode()
+        with Image.open(io.BytesIO(data[f"{key}.jpg"])) as image:
+            assert image.size == (64, 64)
+
+
+def test_index_gives_every_member(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    write(db, out, "--label", "family")
+    rows = pq.read_table(out / "index" / "train.parquet").to_pylist()
+    assert len(rows) == 36
+    for row in rows:
+        data = (out / "train" / f"shards-train-{row['shard']:06d}.tar").read_bytes()
+        member = data[row["json_offset"] : row["json_offset"] + row["json_size"]]
+        assert json.loads(member)["key"] == row["key"]
+        assert data[row["cls_offset"] : row["cls_offset"] + row["cls_size"]] == str(row["label"]).encode()
+        assert data[row["jpg_offset"] : row["jpg_offset"] + 2] == b"\xff\xd8"
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_same_bytes_at_any_number_of_workers(db: Path, tmp_path: Path, workers: int) -> None:
+    write(db, tmp_path / "alone" / "shards", "--label", "family")
+    write(db, tmp_path / "pool" / "shards", "--label", "family", workers=workers)
+    assert shard_hashes(tmp_path / "alone" / "shards") == shard_hashes(tmp_path / "pool" / "shards")
+    assert (tmp_path / "alone/shards/_info.json").read_bytes() == (tmp_path / "pool/shards/_info.json").read_bytes()
+
+
+def test_same_bytes_from_a_fresh_mapping_in_the_other_engine(db: Path, tmp_path: Path, photos: Path) -> None:
+    other = tmp_path / "again.sqlite"
+    run("map", "--db", other, "--source", f"photos=table:{photos / 'photos.csv'}", "--workers", 0)
+    run("split", "--db", other, "--seed", 17, "--rule", "exact", "--val-split", 20)
+    write(db, tmp_path / "one" / "shards", "--label", "family")
+    write(other, tmp_path / "two" / "shards", "--label", "family")
+    assert shard_hashes(tmp_path / "one" / "shards") == shard_hashes(tmp_path / "two" / "shards")
+
+
+@pytest.mark.ray
+def test_same_bytes_on_ray(db: Path, tmp_path: Path) -> None:
+    write(db, tmp_path / "local" / "shards", "--label", "family")
+    write(db, tmp_path / "ray" / "shards", "--label", "family", "--executor", "ray", workers=2)
+    assert shard_hashes(tmp_path / "local" / "shards") == shard_hashes(tmp_path / "ray" / "shards")
+
+
+def test_killed_runs_resume_to_the_same_bytes(tmp_path: Path, photos: Path) -> None:
+    db = prepare(tmp_path, f"photos=folder:{copy_images(photos, tmp_path / 'images', 6)}")
+    write(db, tmp_path / "whole" / "shards")
+    out = tmp_path / "killed" / "shards"
+    moments = random.Random(17)
+    for _ in range(20):
+        process = start("write", "--db", db, "--out", out, "--size", 64, "--shard-samples", 8, "--workers", 2)
+        time.sleep(moments.uniform(0.3, 1.2))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        for tar in out.glob("*/*.tar"):
+            assert tar.stat().st_size > 0
+    write(db, out, workers=2)
+    assert shard_hashes(out) == shard_hashes(tmp_path / "whole" / "shards")
+    assert manifest(out) == manifest(tmp_path / "whole" / "shards")
+    assert not (out / ".shardforge" / "tmp").exists()
+
+
+def test_second_run_keeps_every_shard_and_mends_a_bad_one(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    write(db, out)
+    before = shard_hashes(out)
+    assert json.loads(write(db, out, "--json").stdout)["kept"] == len(before)
+    shard = out / "train" / "shards-train-000001.tar"
+    data = bytearray(shard.read_bytes())
+    data[5000] ^= 1
+    shard.write_bytes(data)
+    report = json.loads(write(db, out, "--json").stdout)
+    assert (report["written"], report["kept"]) == (1, len(before) - 1)
+    assert shard_hashes(out) == before
+
+
+def test_parts_then_a_last_run(db: Path, tmp_path: Path) -> None:
+    write(db, tmp_path / "whole" / "shards")
+    out = tmp_path / "parts" / "shards"
+    write(db, out, "--shards", "1/2")
+    write(db, out, "--shards", "3-6")
+    assert not (out / "_info.json").exists()
+    assert json.loads(write(db, out, "--json").stdout)["written"] == 0
+    assert shard_hashes(out) == shard_hashes(tmp_path / "whole" / "shards")
+
+
+@pytest.mark.parametrize("part", ["x", "5-2", "0-99", "3/2", "0/2"])
+def test_impossible_parts(db: Path, tmp_path: Path, part: str) -> None:
+    assert f"--shards {part}" in write(db, tmp_path / "shards", "--shards", part, code=2).stderr
+
+
+def test_every_image_has_an_outcome(tmp_path: Path, image_tree: Path) -> None:
+    (image_tree / "birds" / "empty.jpg").touch()
+    (image_tree / "birds" / "text.jpg").write_text("no image")
+    torn = image_tree / "fish" / "torn.jpg"
+    torn.write_bytes((image_tree / "fish" / "0.jpg").read_bytes()[:-400])
+    db = prepare(tmp_path, f"tree=folder:{image_tree}")
+    (image_tree / "birds" / "0.jpg").unlink()
+    changed = image_tree / "birds" / "1.jpg"
+    changed.write_bytes(changed.read_bytes() + b"more")
+    out = tmp_path / "shards"
+    report = json.loads(write(db, out, "--json").stdout)
+    assert report["outcomes"] == {"ok": 10, "vanished": 1, "changed": 1, "truncated": 1, "empty_file": 1, "not_an_image": 1}
+    with duckdb.connect(str(db), read_only=True) as connection:
+        rows = connection.sql("SELECT count(*), count(DISTINCT key) FROM outcomes").fetchone()
+    assert rows == (15, 15)
+
+
+def test_failure_budget_stops_a_run_and_keeps_what_is_done(tmp_path: Path, image_tree: Path) -> None:
+    db = prepare(tmp_path, f"tree=folder:{image_tree}")
+    for path in image_tree.glob("*/0.jpg"):
+        path.unlink()
+    out = tmp_path / "shards"
+    stopped = write(db, out, "--max-bad", 1, code=1)
+    assert "--max-bad" in stopped.stderr
+    assert "vanished" in stopped.stderr
+    assert not (out / "_info.json").exists()
+    write(db, out, "--max-bad", "50%")
+    assert manifest(out)["splits"]["train"]["num_samples"] + manifest(out)["splits"]["validation"]["num_samples"] == 9
+
+
+def test_retry_bad_writes_only_shards_that_miss_images(tmp_path: Path, image_tree: Path) -> None:
+    db = prepare(tmp_path, f"tree=folder:{image_tree}")
+    victim = image_tree / "birds" / "0.jpg"
+    moved = victim.rename(tmp_path / "aside.jpg")
+    out = tmp_path / "shards"
+    write(db, out, "--shard-samples", 2)
+    moved.rename(victim)
+    report = json.loads(write(db, out, "--shard-samples", 2, "--retry-bad", "--json").stdout)
+    assert report["written"] == 1
+    assert report["outcomes"] == {"ok": 12}
+
+
+def test_another_dataset_is_not_touched(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    write(db, out, "--label", "family")
+    before = shard_hashes(out)
+    refused = write(db, out, "--label", "species", code=1)
+    assert "holds another dataset" in refused.stderr
+    assert "label 'family', now 'species'" in refused.stderr
+    assert shard_hashes(out) == before
+    write(db, out, "--label", "species", "--replace")
+    assert "Bison bison" in (out / "classes.txt").read_text()
+
+
+def test_replace_removes_shards_that_are_no_longer_planned(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    write(db, out)
+    write(db, out, "--splits", "train", "--shard-samples", 20, "--replace")
+    assert list(shard_hashes(out)) == ["train/shards-train-000000.tar", "train/shards-train-000001.tar"]
+    assert not (out / "validation").exists()
+    run("verify", out / "_info.json", "--workers", 0)
+
+
+def test_a_folder_with_other_things_is_refused(db: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    assert "thesis.tex" in write(db, tmp_path / "mine", code=1).stderr
+
+
+def test_two_runs_at_once(db: Path, tmp_path: Path) -> None:
+    from shardforge.dataset.layout import Layout
+    from shardforge.dataset.lock import lock_dataset
+
+    out = tmp_path / "shards"
+    with lock_dataset(Layout(out).lock):
+        assert "is being written by process" in write(db, out, code=1).stderr
+
+
+def test_full_disk_names_the_path_and_loses_nothing(db: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole" / "shards"
+    write(db, whole)
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        full = write(db, small / "shards", code=1)
+        assert "no space left on the device" in full.stderr
+        assert str(small / "shards") in full.stderr
+        kept = shard_hashes(small / "shards")
+        assert kept
+        assert kept.items() <= shard_hashes(whole).items()
+        subprocess.run(["mount", "-o", "remount,size=20m", str(small)], check=True)
+        write(db, small / "shards")
+        assert shard_hashes(small / "shards") == shard_hashes(whole)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_unwritable_output(db: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    code = "main(['write', '--db', sys.argv[1], '--out', sys.argv[2], '--workers', '0'])"
+    refused = as_nobody(code, db, tmp_path / "shards")
+    assert refused.returncode == 1, refused.stderr
+    assert f"{tmp_path / 'shards'}" in refused.stderr
+    assert "not writable" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--resize", "crop"], "needs a --size"),
+        (["--size", "224", "--resize", "none"], "contradicts"),
+        (["--upscale"], "needs a --size"),
+        (["--label", "none", "--members", "cls"], "needs labels"),
+        (["--label", "colour"], "no such column"),
+        (["--members", "cls,cls", "--label", "family"], "twice"),
+        (["--members", "xml"], "not known"),
+        (["--splits", "dev"], "it has train, validation"),
+        (["--split-run", "other"], "has no split called other"),
+        (["--size", "large"], "not a size in pixels"),
+        (["--shard-bytes", "many"], "not a size"),
+        (["--max-bad", "120%"], "neither a share nor a number"),
+        (["--label", "url.x"], "no such column"),
+        (["--name", "a/b"], "becomes part of file names"),
+    ],
+)
+def test_contradictions_are_one_sentence(db: Path, tmp_path: Path, options: list[str], message: str) -> None:
+    result = run("write", "--db", db, "--out", tmp_path / "shards", "--workers", 0, *options, code=2)
+    assert message in result.stderr
+    assert not (tmp_path / "shards" / "_info.json").exists()
+
+
+def test_records_without_the_label_are_left_out_and_counted(db: Path, tmp_path: Path) -> None:
+    report = json.loads(write(db, tmp_path / "shards", "--label", "order", "--json").stdout)
+    assert report["outcomes"] == {"ok": 43, "no_label": 2}
+
+
+def test_subset_is_written_as_a_split(tmp_path: Path, photos: Path) -> None:
+    db = prepare(
+        tmp_path, f"p=table:{photos / 'photos.csv'}", "--rule", "exact", "--val-split", 20, "--subset", "train_small=40"
+    )
+    out = tmp_path / "shards"
+    write(db, out, "--splits", "train,validation,train_small")
+    counts = {name: split["num_samples"] for name, split in manifest(out)["splits"].items()}
+    assert 0 < counts["train_small"] < counts["train"]
+    small = set(pq.read_table(out / "index" / "train_small.parquet")["key"].to_pylist())
+    assert small < set(pq.read_table(out / "index" / "train.parquet")["key"].to_pylist())
+
+
+def test_shards_are_cut_by_bytes(tmp_path: Path, image_tree: Path) -> None:
+    db = prepare(tmp_path, f"tree=folder:{image_tree}")
+    out = tmp_path / "shards"
+    run("write", "--db", db, "--out", out, "--passthrough", "--shard-bytes", "20K", "--workers", 0)
+    lengths = manifest(out)["splits"]["train"]["shard_lengths"]
+    assert len(lengths) > 1
+    assert all(path.stat().st_size < 30_000 for path in out.glob("train/*.tar"))
+
+
+def test_passthrough_copies_bytes(tmp_path: Path, image_tree: Path) -> None:
+    db = prepare(tmp_path, f"tree=folder:{image_tree}")
+    out = tmp_path / "shards"
+    run("write", "--db", db, "--out", out, "--passthrough", "--workers", 0)
+    originals = {path.read_bytes() for path in image_tree.glob("*/*.jpg")}
+    packed = set()
+    for shard in out.glob("*/*.tar"):
+        with tarfile.open(shard) as tar:
+            packed |= {tar.extractfile(name).read() for name in tar.getnames() if name.endswith(".jpg")}
+    assert originals < packed
+
+
+def test_dry_run_writes_nothing(db: Path, tmp_path: Path) -> None:
+    plan = json.loads(write(db, tmp_path / "shards", "--dry-run", "--json").stdout)
+    assert sum(shard["samples"] for shard in plan["shards"]) == 45
+    assert not (tmp_path / "shards").exists()
+
+
+def test_order_is_a_seeded_shuffle(db: Path, tmp_path: Path) -> None:
+    orders = []
+    for seed in (1, 1, 2):
+        out = tmp_path / str(len(orders)) / "shards"
+        write(db, out, "--seed", seed)
+        orders.append(pq.read_table(out / "index" / "train.parquet")["key"].to_pylist())
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2]) != orders[0]
