@@ -13,6 +13,8 @@ import argparse
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def time_steps(path: Path, conversion: Conversion) -> list[int]:
     marks.append(time.process_time_ns())
     codec.encode(image, conversion.format, conversion.quality)
     marks.append(time.process_time_ns())
-    return [after - before for before, after in zip(marks, marks[1:], strict=False)]
+    return [after - before for before, after in pairwise(marks)]
 
 
 def best_steps(paths: Sequence[Path], conversion: Conversion, repeat: int) -> list[float]:
@@ -91,7 +93,7 @@ def main() -> None:
         )
         steps = best_steps(paths, conversion, options.repeat)
         results = [convert_image(path.read_bytes(), conversion).data for path in paths]
-        checks = best_rate(lambda data, codec=codec: check_image(data, codec), results, options.repeat)
+        checks = best_rate(partial(check_image, codec=codec), results, options.repeat)
         columns = "".join(f"{step:9.0f}" for step in (*steps, sum(steps)))
         print(f"{codec:8}{columns}{1e6 / sum(steps):10.0f}{checks:10.0f}")
     print(f"headers read: {rate_headers(paths, options.repeat):,.0f} a second")

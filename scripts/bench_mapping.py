@@ -24,7 +24,15 @@ from shardforge.records import record_schema
 
 CHUNK = 1_000_000
 SPECIES = 20_000
-RANK_SIZES = {"kingdom": 3, "phylum": 30, "class": 100, "order": 400, "family": 1_500, "genus": 8_000, "species": SPECIES}
+RANK_SIZES = {
+    "kingdom": 3,
+    "phylum": 30,
+    "class": 100,
+    "order": 400,
+    "family": 1_500,
+    "genus": 8_000,
+    "species": SPECIES,
+}
 
 
 def main() -> None:

@@ -8,12 +8,17 @@ CREATE TABLE mapping_info (
     tool_version VARCHAR NOT NULL
 );
 
--- One row: a scanned source. `options` is a JSON object; `scanned_at` is UTC, when the last scan changed something.
+-- One row: a scanned source. `root` is the folder that its paths start from, `file` the list, table or tar that names its
+-- images (NULL for a folder), `options` a JSON object; `metadata_file` is the table joined to it on `metadata_column`;
+-- `scanned_at` is UTC, when a scan last changed something.
 CREATE TABLE sources (
     name VARCHAR NOT NULL,
     kind VARCHAR NOT NULL,
     root VARCHAR NOT NULL,
+    file VARCHAR,
     options VARCHAR NOT NULL,
+    metadata_file VARCHAR,
+    metadata_column VARCHAR,
     scanned_at VARCHAR NOT NULL,
     tool_version VARCHAR NOT NULL
 );

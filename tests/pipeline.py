@@ -58,7 +58,8 @@ def write(db: Path, out: Path, *options: object, workers: int = 0, code: int = 0
 def shard_hashes(out: Path) -> dict[str, str]:
     """Return the SHA-256 of every tar of a dataset, by its path in it."""
     return {
-        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(out.glob("*/*.tar"))
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.glob("*/*.tar"))
     }
 
 
@@ -89,6 +90,21 @@ def as_nobody(code: str, *arguments: object) -> subprocess.CompletedProcess[str]
 
 
 #: Imported while still root: the interpreter's folder may be closed to others.
-PRELOAD = "import sys\nfrom shardforge.cli import main\nimport shardforge.dataset.write, shardforge.executors.local\n"
+PRELOAD = (
+    "import sys, duckdb\n"
+    "from shardforge.cli import main\n"
+    "import shardforge.dataset.write, shardforge.executors.local, shardforge.mapping.duckdb, shardforge.images.convert\n"
+)
 
-__all__ = ["Outcome", "as_nobody", "copy_images", "manifest", "prepare", "run", "shard_hashes", "shutil", "start", "write"]
+__all__ = [
+    "Outcome",
+    "as_nobody",
+    "copy_images",
+    "manifest",
+    "prepare",
+    "run",
+    "shard_hashes",
+    "shutil",
+    "start",
+    "write",
+]

@@ -14,17 +14,7 @@ from shardforge.errors import ImageError
 from shardforge.images.header import Header, read_file_header, read_header, read_whole_header
 
 SIZE = (40, 24)
-SAVED_FORMATS = {
-    "jpeg": {},
-    "png": {},
-    "webp": {},
-    "gif": {},
-    "bmp": {},
-    "tiff": {},
-    "ppm": {},
-    "jpeg2000": {},
-    "avif": {},
-}
+SAVED_FORMATS = ("jpeg", "png", "webp", "gif", "bmp", "tiff", "ppm", "jpeg2000", "avif")
 
 
 def encode(format: str, size: tuple[int, int] = SIZE, mode: str = "RGB", **options: object) -> bytes:
@@ -97,7 +87,9 @@ def test_orientation_written_by_pillow_is_read(format: str) -> None:
     assert read_whole_header(encode(format, exif=exif)).orientation == 8
 
 
-@pytest.mark.parametrize("block", [b"", b"II*\0", b"XX*\0" + b"\0" * 40, exif_block(0), exif_block(9), exif_block(6)[:20]])
+@pytest.mark.parametrize(
+    "block", [b"", b"II*\0", b"XX*\0" + b"\0" * 40, exif_block(0), exif_block(9), exif_block(6)[:20]]
+)
 def test_a_damaged_or_impossible_orientation_is_upright(block: bytes) -> None:
     assert read_whole_header(jpeg_with_segments((0xE1, b"Exif\0\0" + block))).orientation == 1
 
@@ -123,7 +115,9 @@ def test_mpo_is_a_jpeg() -> None:
     assert read_header(output.getvalue()) == Header(*SIZE, "jpeg")
 
 
-@pytest.mark.parametrize("data", [b"plain text, no image", b"\0" * 100, b"RIFF\0\0\0\0WAVEfmt ", b"\xff\xd8", b"P7 x", b"G"])
+@pytest.mark.parametrize(
+    "data", [b"plain text, no image", b"\0" * 100, b"RIFF\0\0\0\0WAVEfmt ", b"\xff\xd8", b"P7 x", b"G"]
+)
 def test_unknown_bytes_are_no_image(data: bytes, tmp_path: Path) -> None:
     assert reason_of(data) == "not_an_image"
     with pytest.raises(ImageError, match="known image format"):
@@ -163,28 +157,29 @@ def test_a_file_shorter_than_promised_is_truncated(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n" + b"\0\0\0\x0dXXXX" + bytes(30), "corrupt"),
         (b"RIFF\x20\0\0\0WEBPJUNK" + bytes(30), "corrupt"),
         (b"GIF89a\x10\x00", "corrupt"),
-        (b"BMBMBMBMBMBMBM not a bitmap", "corrupt"),
+        (b"BM" + bytes(100), "corrupt"),
     ],
 )
 def test_damaged_headers_have_a_reason(data: bytes, reason: str) -> None:
     assert reason_of(data) == reason
 
 
-@pytest.mark.parametrize("format", ["png", "gif", "bmp", "tiff"])
-def test_huge_declared_sizes_are_only_numbers(format: str) -> None:
-    data = bytearray(encode(format, (8, 8), "L"))
-    place = {"png": (16, ">II"), "gif": (6, "<HH"), "bmp": (18, "<ii")}
-    if format == "tiff":
-        data = bytearray(data.replace(struct.pack("<HHIHH", 0x0100, 3, 1, 8, 0), struct.pack("<HHIHH", 0x0100, 3, 1, 65_000, 0)))
-        assert read_whole_header(bytes(data)).width == 65_000
-        return
-    offset, layout = place[format]
+@pytest.mark.parametrize(
+    ("format", "offset", "layout"),
+    [("png", 16, ">II"), ("gif", 6, "<HH"), ("bmp", 18, "<ii")],
+)
+def test_huge_declared_sizes_are_only_numbers(format: str, offset: int, layout: str) -> None:
+    data = bytearray(encode(format, mode="L"))
     struct.pack_into(layout, data, offset, 60_000, 65_000)
-    assert read_whole_header(bytes(data)) == Header(60_000, 65_000, format)
+    assert read_header(bytes(data)) == Header(60_000, 65_000, format)
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(sorted(SAVED_FORMATS)), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6), st.integers(1, 2000))
+@given(
+    st.sampled_from(SAVED_FORMATS),
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6),
+    st.integers(1, 2000),
+)
 def test_no_bytes_raise_anything_but_image_error(format: str, changes: list[tuple[int, int]], length: int) -> None:
     data = bytearray(encode(format))
     for position, value in changes:

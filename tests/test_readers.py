@@ -76,9 +76,7 @@ def test_wids(out: Path, split: str) -> None:
     import wids
 
     ours = set(manifest(out)["splits"][split]["filenames"])
-    shards = [
-        {**shard, "url": str(out / shard["url"])} for shard in manifest(out)["shardlist"] if shard["url"] in ours
-    ]
+    shards = [{**shard, "url": str(out / shard["url"])} for shard in manifest(out)["shardlist"] if shard["url"] in ours]
     dataset = wids.ShardListDataset(shards)
     samples = {dataset[i]["__key__"]: int(dataset[i][".cls"]) for i in range(len(dataset))}
     assert samples == expected(out, split)

@@ -1,11 +1,170 @@
-"""`shardforge map`."""
+"""`shardforge map`: scan sources into the mapping."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
+
+from shardforge.cli.options import db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.progress import Progress
+from shardforge.errors import SourceError, UsageError
+from shardforge.reasons import MEANING
+
+if TYPE_CHECKING:
+    from shardforge.mapping import Mapping
+    from shardforge.mapping.known_sources import Metadata
+    from shardforge.mapping.update import MapReport
+    from shardforge.sources import SourceSpec
+
+_EXAMPLES = 3
 
 
 @click.command("map")
-def map_command() -> None:
-    """Placeholder."""
-    raise NotImplementedError
+@db_option
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="NAME=KIND:ROOT",
+    help="Source to scan; kinds are folder, list, table, openmmlab and wds. Repeatable. [default: all known to DB]",
+)
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME.KEY=VALUE", help="Option of the source NAME. Repeatable."
+)
+@click.option(
+    "--metadata",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Table (CSV, TSV, JSON Lines, Parquet) that says more about the images; remembered for later scans.",
+)
+@click.option(
+    "--on",
+    metavar="COLUMN",
+    help="Its column that names an image: by path, else file name, else file name without suffix.",
+)
+@click.option("--no-hash", is_flag=True, help="Read headers only; duplicates are not found then.")
+@executor_options
+@json_option
+@click.option("--dry-run", is_flag=True, help="Print what would change, read no image and write nothing.")
+def map_command(
+    db: Path,
+    sources: tuple[str, ...],
+    options: tuple[str, ...],
+    metadata: Path | None,
+    on: str | None,
+    no_hash: bool,
+    executor: str,
+    workers: int | None,
+    ray_address: str | None,
+    as_json: bool,
+    dry_run: bool,
+) -> None:
+    """Scan sources of images into the mapping DB, or bring it up to date: only what is new or changed is read.
+
+    \b
+    shardforge map --db mapping.duckdb --source photos=folder:/data/photos \\
+        --option photos.label=parent --metadata photos.csv --on filename
+
+    Running it twice changes nothing. Every file has a row: broken ones carry a reason, vanished ones are marked. Exit
+    status 1: a directory could not be listed, so its images are unknown.
+    """
+    from shardforge.executors import open_executor
+    from shardforge.mapping.update import find_changes, map_sources
+
+    table = _read_metadata(metadata, on)
+    given = _parse_sources(sources, options)
+    with Progress(quiet=as_json) as progress, _open(db, dry_run=dry_run, create=bool(given)) as mapping:
+        specs = given or _known_sources(mapping)
+        if dry_run:
+            report = find_changes(mapping, specs, hash_content=not no_hash, metadata=table, progress=progress)
+        else:
+            with open_executor(executor, workers, preload=("shardforge.mapping.scan",), address=ray_address) as pool:
+                report = map_sources(mapping, specs, pool, hash_content=not no_hash, metadata=table, progress=progress)
+    if as_json:
+        print_json(_to_json(report))
+    else:
+        _print_report(db, report, dry_run=dry_run)
+    if report.unlisted:
+        raise _explain_unlisted(report)
+
+
+@contextmanager
+def _open(db: Path, *, dry_run: bool, create: bool) -> Iterator[Mapping]:
+    """Open the mapping; a dry run reads it, or an empty one elsewhere in place of one that it may not create."""
+    from shardforge.mapping import open_mapping
+
+    with ExitStack() as stack:
+        if dry_run and create and not db.exists():
+            db = Path(stack.enter_context(tempfile.TemporaryDirectory()), db.name)
+            dry_run = False
+        yield stack.enter_context(open_mapping(db, write=not dry_run, create=create and not dry_run))
+
+
+def _read_metadata(file: Path | None, column: str | None) -> Metadata | None:
+    from shardforge.mapping.known_sources import Metadata
+
+    if (file is None) != (column is None):
+        raise UsageError("--metadata FILE and --on COLUMN belong together: give both or neither")
+    return None if file is None or column is None else Metadata(file.absolute(), column)
+
+
+def _parse_sources(sources: tuple[str, ...], options: tuple[str, ...]) -> list[SourceSpec]:
+    from shardforge.sources import parse_sources
+
+    if options and not sources:
+        raise UsageError(f"--option {options[0]}: give the --source that it belongs to, too")
+    return parse_sources(sources, options)
+
+
+def _known_sources(mapping: Mapping) -> list[SourceSpec]:
+    from shardforge.mapping.known_sources import read_known
+
+    known = [source.spec for source in read_known(mapping).values()]
+    if not known:
+        raise UsageError(f"{mapping.path}: knows no source yet; give one by --source NAME=KIND:ROOT")
+    return known
+
+
+def _to_json(report: MapReport) -> dict[str, Any]:
+    sources = {name: asdict(changes) for name, changes in report.changes.items()}
+    for name, reasons in report.reasons.items():
+        sources[name]["usable"] = reasons.get(None, 0)
+    return {"sources": sources, "reasons": report.bad, "unlisted": report.unlisted}
+
+
+def _print_report(db: Path, report: MapReport, *, dry_run: bool) -> None:
+    kinds = ("new", "changed", "described", "unchanged", "vanished")
+    header = ["source", "files", *kinds] if dry_run else ["source", "files", "usable", *kinds]
+    rows = []
+    for name, changes in report.changes.items():
+        usable = [] if dry_run else [report.reasons.get(name, {}).get(None, 0)]
+        rows.append([name, changes.listed, *usable, *(getattr(changes, kind) for kind in kinds)])
+    print_table(header, rows)
+    if report.bad:
+        click.echo()
+        print_table(
+            ["reason", "images", "meaning"], [(code, count, MEANING[code]) for code, count in report.bad.items()]
+        )
+    for name, changes in report.changes.items():
+        if changes.matched or changes.unmatched:
+            click.echo(
+                f"{name}: metadata describes {changes.matched:,} images; {changes.unmatched:,} of its rows match none",
+                err=True,
+            )
+    if dry_run:
+        click.echo("Nothing was written; run it without --dry-run.", err=True)
+    else:
+        click.echo(f"Next: shardforge split --db {db} --seed 17 --val-split 5", err=True)
+
+
+def _explain_unlisted(report: MapReport) -> SourceError:
+    shown = ", ".join(report.unlisted[:_EXAMPLES])
+    return SourceError(
+        f"{len(report.unlisted):,} directories could not be listed, so their images are not known "
+        f"(for instance {shown}); allow reading them and run the same command again"
+    )

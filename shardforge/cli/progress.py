@@ -10,6 +10,7 @@ import click
 
 _BAR_SECONDS = 0.1
 _LOG_SECONDS = 15.0
+_SHORT_SECONDS = 5.0
 _WIDTH = 30
 
 
@@ -34,7 +35,7 @@ class Progress:
         if stage != self._stage:
             self._end_line()
             self._stage, self._started, self._shown = stage, now, 0.0 if self._terminal else now
-        finished = total > 0 and done >= total
+        finished = total > 0 and done >= total and (self._terminal or now - self._started >= _SHORT_SECONDS)
         if finished or now - self._shown >= (_BAR_SECONDS if self._terminal else _LOG_SECONDS):
             self._shown = now
             self._show(done, total, now - self._started)

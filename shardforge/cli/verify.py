@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--level",
     type=click.Choice(["size", "checksum", "decode"]),
-    help="size: file sizes; checksum: SHA-256; decode: images, labels, texts. [default: checksum; decode for --shardlist]",
+    help="By file sizes, SHA-256, or every image, label and text. [default: checksum; decode for --shardlist]",
 )
 @click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Mapping database to reconcile INFO with.")
 @click.option(
@@ -76,7 +76,7 @@ def verify_command(
             problems = _verify_tars(shardlist, level or "decode", class_file, pool, progress)
             root = Path()
         else:
-            info = info / "_info.json" if info.is_dir() else info
+            info = info if info.suffix == ".json" else info / "_info.json"
             problems = _verify_info(info, level or "checksum", db, pool, progress)
             root = info.parent
             if repair and problems:

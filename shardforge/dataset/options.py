@@ -7,9 +7,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from shardforge.images.convert import Conversion
-
 from shardforge.errors import UsageError
+from shardforge.images.convert import Conversion
 from shardforge.mapping import Mapping
 from shardforge.records import RANKS
 
@@ -45,7 +44,9 @@ class WriteOptions:
         for member in self.members:
             if member not in ("cls", "json") and member.removesuffix(".txt") not in TEXT_COLUMNS:
                 columns = ", ".join(TEXT_COLUMNS)
-                raise UsageError(f"--members {member}: not known; choose cls, json, or COLUMN.txt with one of {columns}")
+                raise UsageError(
+                    f"--members {member}: not known; choose cls, json, or COLUMN.txt of {columns}"
+                )
         if len(set(self.members)) != len(self.members):
             raise UsageError(f"--members {','.join(self.members)}: a member stands there twice")
         if self.label is None and "cls" in self.members:
@@ -66,8 +67,9 @@ class WriteOptions:
         conversion = dict(values["conversion"])
         if conversion["size"] is not None:
             conversion["size"] = tuple(conversion["size"])
-        rest = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**{**rest, "conversion": Conversion(**conversion)})
+        rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        rest["conversion"] = Conversion(**conversion)
+        return cls(**rest)
 
 
 def default_label(mapping: Mapping) -> str:

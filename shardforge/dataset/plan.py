@@ -110,7 +110,7 @@ def read_plan(path: Path) -> Plan:
         DatasetError: there is none, it is damaged, or another version wrote it.
     """
     try:
-        stored = json.loads(_open_plan(path).schema_arrow.metadata[_METADATA_KEY])
+        stored = json.loads(_open_plan(path).metadata.metadata[_METADATA_KEY])
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: not found; only datasets written by `shardforge write` have a plan") from error
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:

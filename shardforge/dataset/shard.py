@@ -15,16 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from shardforge.images.convert import Conversion, convert_image
-from shardforge.sources.reading import read_record
-
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.plan import Plan, PlannedShard, read_plan, read_planned_rows
 from shardforge.dataset.receipt import Receipt, read_receipt
 from shardforge.dataset.tarwriter import ShardWriter
 from shardforge.errors import DatasetError, ImageError
 from shardforge.files import atomic_write, sha256_file
+from shardforge.images.convert import Conversion, convert_image
 from shardforge.records import RANKS
+from shardforge.sources.reading import read_record
 
 #: Records that a thread takes at a time: enough to make handing over cheap, few enough to keep all threads busy.
 _CHUNK = 16
@@ -164,6 +163,9 @@ def _map_ordered(
 def _convert(row: dict[str, Any], roots: dict[str, str], conversion: Conversion) -> bytes | ImageError:
     try:
         data = read_record(roots[row["source"]], row["path"], row["offset"], row["bytes"], row["mtime"])
+    except ImageError as error:
+        return error
+    try:
         return convert_image(data, conversion).data
     except ImageError as error:
         return ImageError(f"{row['source']}:{row['path']}: {error}", reason=error.reason)

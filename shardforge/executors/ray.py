@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -46,7 +49,8 @@ class RayExecutor:
 
     def __enter__(self) -> Self:
         if not ray.is_initialized():
-            _connect(self._address, self.workers)
+            with _sigterm_kept():
+                _connect(self._address, self.workers)
             self._connected = True
         self.workers = self.workers or int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
         preload = ray.remote(max_retries=0)(_import_modules)
@@ -101,10 +105,20 @@ def _connect(address: str | None, workers: int) -> None:
             _check_reachable(found)
         init(address=found)
     except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
         raise UsageError(
-            f"--ray-address {address}: no Ray cluster answers there ({error}); "
-            "start one with ray start --head, or leave the option out to start Ray on this machine"
+            f"--ray-address {address}: no Ray cluster answers there ({reason}); start one with ray start "
+            "--head, set RAY_AUTH_MODE=token if it asks for a token, or leave --ray-address out to run Ray here"
         ) from error
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    # Ray's own handler aborts the process with a stack trace: a job that meets its time limit must end cleanly.
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _check_reachable(address: str) -> None:

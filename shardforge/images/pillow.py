@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
 from shardforge import reasons
@@ -75,6 +75,8 @@ def explaining_errors(format: str) -> Iterator[None]:
         yield
     except (ImageError, MemoryError):
         raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"the header of the {format} is damaged", reason=reasons.CORRUPT) from error
     except Exception as error:
         truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
         reason = reasons.TRUNCATED if truncated else reasons.CORRUPT

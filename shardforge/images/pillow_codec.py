@@ -21,6 +21,8 @@ _ENCODER: dict[str, tuple[str, dict[str, Any]]] = {
     "png": ("PNG", {"compress_level": 6}),
     "webp": ("WEBP", {"method": 4}),
 }
+_PNG_BIT_DEPTH = 24  # offset in the file, as IHDR comes first
+_PNG_LAST_CHUNK = b"IEND\xae\x42\x60\x82"  # with its checksum; it has no content
 _LONGEST_SIDE = {"jpg": 65_500, "png": 2**31 - 1, "webp": 16_383}
 
 
@@ -57,8 +59,7 @@ class PillowCodec:
         Raises:
             ImageError: truncated, corrupt or unsupported.
         """
-        if header.format == "webp":
-            _check_riff_length(data)
+        _refuse_cut_file(data, header.format)
         with explaining_errors(header.format), open_image(io.BytesIO(data), header.format) as image:
             if image.size != (header.width, header.height):
                 raise ImageError(f"{image.size} pixels, but the header says {header.width} x {header.height}")
@@ -68,7 +69,7 @@ class PillowCodec:
                 scale = 1
             image.load()
             rgb = to_rgb(image)
-            native = rgb is image and not _has_more(image, data)
+            native = rgb is image and _is_single_8_bit(image, data)
             rgb.info = {}  # Pillow's encoders would write some of it
             return Frame(rgb, scale, native)
 
@@ -97,14 +98,20 @@ class PillowCodec:
         return image.resize(size, Image.Resampling.BICUBIC, box)
 
 
-def _has_more(image: ImageFile, data: bytes) -> bool:
-    """Whether the file holds what the RGB frame does not: further frames, or 16 bits per colour."""
-    if image.format in ("JPEG", "MPO"):  # a second picture behind a JPEG is invisible to its readers
+def _is_single_8_bit(image: ImageFile, data: bytes) -> bool:
+    """Whether a loaded RGB image of an output format is all that its file holds."""
+    if image.format in ("JPEG", "MPO"):  # readers of JPEG do not see what follows the first picture
+        return True
+    if image.format not in ("PNG", "WEBP") or getattr(image, "n_frames", 1) > 1:
         return False
-    return getattr(image, "n_frames", 1) > 1 or (image.format == "PNG" and data[24] > 8)
+    return image.format == "WEBP" or data[_PNG_BIT_DEPTH] == 8
 
 
-def _check_riff_length(data: bytes) -> None:
-    """Refuse a WebP that was cut; its decoder only says that it cannot begin."""
-    if len(data) < 8 + int.from_bytes(data[4:8], "little"):
-        raise ImageError("the webp ends too early", reason=reasons.TRUNCATED)
+def _refuse_cut_file(data: bytes, format: str) -> None:
+    """Refuse what Pillow would accept, a PNG without its last chunk, or would not name, a WebP that ends too early."""
+    if format == "png":
+        whole = data.rfind(_PNG_LAST_CHUNK) >= 0
+    else:
+        whole = format != "webp" or len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    if not whole:
+        raise ImageError(f"the {format} ends too early", reason=reasons.TRUNCATED)

@@ -55,6 +55,10 @@ class Mapping(ABC):
         """Append `rows` to `table`, columns by name; columns that `rows` lacks become NULL."""
 
     @abstractmethod
+    def index(self, table: str, column: str, *, unique: bool = False) -> None:
+        """Make looking `column` up fast, where the engine needs an index for it."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close the database and give its lock back."""
 

@@ -54,6 +54,9 @@ class DuckDBMapping(Mapping):
             finally:
                 self._connection.unregister("inserted_rows")
 
+    def index(self, table: str, column: str, *, unique: bool = False) -> None:
+        """Do nothing: DuckDB joins by hashing, and an index would make loading slow."""
+
     def close(self) -> None:
         self._connection.close()
 

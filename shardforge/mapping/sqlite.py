@@ -82,6 +82,10 @@ class SQLiteMapping(Mapping):
             for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
                 self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", _tuples(batch))
 
+    def index(self, table: str, column: str, *, unique: bool = False) -> None:
+        kind = "UNIQUE INDEX" if unique else "INDEX"
+        self.execute(f"CREATE {kind} IF NOT EXISTS {table}_{column} ON {table} ({column})")
+
     def close(self) -> None:
         self._connection.close()
 

@@ -1,7 +1,157 @@
+"""Bring a mapping up to date with its sources: read what is new or changed, mark what vanished, leave the rest."""
+
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow.compute as pc
+
+from shardforge import reasons
+from shardforge.executors.base import Executor
 from shardforge.mapping.base import Mapping
+from shardforge.mapping.buffer import RecordBuffer
+from shardforge.mapping.known_sources import KnownSource, Metadata, check_source, read_known, store_source
+from shardforge.mapping.scan import ScanTask, scan_part
+from shardforge.mapping.staging import Changes, Progress, select_changed, stage, staging
+from shardforge.sources import Source, SourceSpec, open_source
+
+_TASK_ROWS = 4_096
+_QUERY_ROWS = 16 * _TASK_ROWS
 
 
-def finish_load(mapping: Mapping) -> None:
-    if mapping.engine == "sqlite":
-        mapping.execute("CREATE UNIQUE INDEX IF NOT EXISTS images_key ON images (key)")
+_UNLISTED = "SELECT source, path FROM images WHERE reason = $reason ORDER BY source, path"
+
+
+@dataclass(frozen=True)
+class MapReport:
+    """What a scan found.
+
+    Attributes:
+        changes: Source name -> what changed.
+        reasons: Source name -> reason, None for usable -> images that are mapped.
+        unlisted: The directories that could not be listed, as NAME: PATH.
+    """
+
+    changes: dict[str, Changes] = field(default_factory=dict)
+    reasons: dict[str, dict[str | None, int]] = field(default_factory=dict)
+    unlisted: list[str] = field(default_factory=list)
+
+    @property
+    def bad(self) -> dict[str, int]:
+        """Reason -> images of all sources that cannot be used for it, the most frequent first."""
+        counts: Counter[str] = Counter()
+        for of_source in self.reasons.values():
+            counts.update({reason: images for reason, images in of_source.items() if reason is not None})
+        return dict(counts.most_common())
+
+
+def map_sources(
+    mapping: Mapping,
+    sources: Sequence[SourceSpec],
+    executor: Executor,
+    *,
+    hash_content: bool = True,
+    metadata: Metadata | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> MapReport:
+    """Scan `sources` into `mapping`.
+
+    What an interrupted run has read is kept, and the next run goes on from there. The metadata table is remembered for
+    its sources, and joined again by runs that name none.
+
+    Raises:
+        UsageError: a source is not what the mapping knows by its name.
+        SourceError: a source cannot be listed, or lists nothing.
+        MappingError: a listing or the metadata has something twice.
+    """
+    changes = {}
+    for source, before in _open_sources(mapping, sources):
+        now = _apply_metadata(source.spec, before, metadata)
+        with staging(mapping):
+            found = stage(mapping, source, now.metadata, hash_content=hash_content, progress=progress)
+            if now != before:
+                store_source(mapping, now)
+            _mark_images(mapping, source.spec)
+            found = _read_images(mapping, source.spec, found, executor, hash_content, progress)
+            if found.new or found.changed or found.described or found.vanished:
+                store_source(mapping, now)
+        changes[source.spec.name] = found
+    mapping.index("images", "key", unique=True)
+    return _report(mapping, changes)
+
+
+def find_changes(
+    mapping: Mapping,
+    sources: Sequence[SourceSpec],
+    *,
+    hash_content: bool = True,
+    metadata: Metadata | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> MapReport:
+    """Return what `map_sources` would find before it reads images; write nothing."""
+    changes = {}
+    for source, before in _open_sources(mapping, sources):
+        now = _apply_metadata(source.spec, before, metadata)
+        with staging(mapping):
+            found = stage(mapping, source, now.metadata, hash_content=hash_content, progress=progress)
+        changes[source.spec.name] = found
+    return MapReport(changes)
+
+
+def _open_sources(mapping: Mapping, sources: Sequence[SourceSpec]) -> list[tuple[Source, KnownSource | None]]:
+    """Return all sources, each with what the mapping knows by its name, after every one was checked."""
+    known = read_known(mapping)
+    for spec in sources:
+        check_source(mapping, spec, known.get(spec.name))
+    return [(open_source(spec), known.get(spec.name)) for spec in sources]
+
+
+def _apply_metadata(spec: SourceSpec, before: KnownSource | None, metadata: Metadata | None) -> KnownSource:
+    return KnownSource(spec, metadata or (before.metadata if before else None))
+
+
+def _mark_images(mapping: Mapping, spec: SourceSpec) -> None:
+    """Change the rows of images that need not be read for it."""
+    with mapping.transaction():
+        mapping.execute(mapping.query("update_described"))
+        mapping.execute(mapping.query("update_vanished"))
+        mapping.execute(mapping.query("delete_listable"), source=spec.name)
+
+
+def _read_images(
+    mapping: Mapping, spec: SourceSpec, found: Changes, executor: Executor, hash_content: bool, progress: Progress
+) -> Changes:
+    """Read what is new, changed or unread; return the changes with the unread ones told apart."""
+    counts = {"new": found.new, "changed": found.changed, "unread": found.unread}
+    tasks = _make_tasks(mapping, spec, counts, hash_content)
+    done = mended = 0
+    with RecordBuffer(mapping) as buffer:
+        for result in executor.run(scan_part, tasks):
+            records = result.unwrap()
+            done += records.num_rows
+            if result.task.change == "unread":
+                records = records.filter(pc.fill_null(pc.not_equal(records["reason"], reasons.UNREADABLE), True))
+                mended += records.num_rows
+            buffer.add(records, replace=result.task.change != "new")
+            progress(f"read {spec.name}", done, sum(counts.values()))
+    return replace(found, changed=found.changed + mended, unread=0, unchanged=found.unchanged + found.unread - mended)
+
+
+def _make_tasks(mapping: Mapping, spec: SourceSpec, counts: dict[str, int], hash_content: bool) -> Iterator[ScanTask]:
+    for change, count in counts.items():
+        for first in range(0, count, _QUERY_ROWS):
+            for rows in select_changed(mapping, change, first, first + _QUERY_ROWS, _TASK_ROWS):
+                yield ScanTask(str(spec.root), change, rows, hash_content)
+
+
+def _report(mapping: Mapping, changes: dict[str, Changes]) -> MapReport:
+    report = MapReport(changes, {name: {} for name in changes})
+    for source, reason, images in mapping.rows(mapping.query("count_by_reason")):
+        if source in changes:
+            report.reasons[source][reason] = images
+    if reasons.UNREADABLE_DIRECTORY in report.bad:
+        rows = mapping.rows(_UNLISTED, reason=reasons.UNREADABLE_DIRECTORY)
+        report.unlisted.extend(f"{source}: {path}" for source, path in rows if source in changes)
+    return report

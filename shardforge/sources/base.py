@@ -54,7 +54,8 @@ class Source(Protocol):
     def list(self) -> Iterator[pa.Table]:
         """Yield the records as tables of `shardforge.records.listing_schema()`, always in the same order.
 
-        A table has at most 65,536 rows. Whatever was met and cannot be used has a row with a reason.
+        A table has at most 65,536 rows. Whatever was met and cannot be used has a row with a reason. A path that occurs
+        twice is found by the mapping, not here.
 
         Raises:
             SourceError: the source contradicts itself or cannot be read.
@@ -71,13 +72,13 @@ def locate_folder(location: Path, options: Mapping[str, str]) -> tuple[Path, Pat
 
 
 def locate_file(location: Path, options: Mapping[str, str]) -> tuple[Path, Path | None]:
-    """Return the root of a source that is a file naming images: option `root`, or the folder of the file."""
+    """Return the root of a source that is a file naming images: option `root`, itself from the folder of the file, or that folder."""
     if not location.is_file():
         problem = "is not a file" if location.exists() else "does not exist"
         raise UsageError(f"{location} {problem}; name the file that lists the images")
     if "root" not in options:
         return location.parent, location
-    root = Path(options["root"]).expanduser().absolute()
+    root = location.parent / options["root"]
     if not root.is_dir():
         raise UsageError(
             f"option root: {root} is not a folder; name the folder that the paths in {location} start from"

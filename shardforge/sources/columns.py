@@ -66,7 +66,7 @@ def dump_metadata(values: Mapping[str, object]) -> str | None:
 
 
 def load_metadata_cell(value: object) -> dict[str, Any]:
-    """Return a cell of a `metadata` column as an object: itself, its JSON, or {"metadata": value} when it is neither."""
+    """Return a cell of a `metadata` column as an object: itself, its JSON, or else {"metadata": value}."""
     if isinstance(value, str):
         try:
             parsed = json.loads(value)

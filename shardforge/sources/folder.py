@@ -5,13 +5,12 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from typing import ClassVar
 
 import pyarrow as pa
 
 from shardforge import reasons
-from shardforge.errors import SourceError
 from shardforge.paths import path_to_text
 from shardforge.sources.base import SourceSpec, choose, locate_folder
 from shardforge.sources.listing import BATCH_ROWS, batched, make_batch, make_file_batch
@@ -51,14 +50,12 @@ class FolderSource:
             paths = tuple(unreadable[start : start + BATCH_ROWS])
             yield make_batch(self.spec, paths, {"reason": [reasons.UNREADABLE_DIRECTORY] * len(paths)})
 
-    def _list_files(self, unreadable: list[str]) -> Iterator[tuple[str, str | None]]:
+    def _list_files(self, unreadable: MutableSequence[str]) -> Iterator[tuple[str, str | None]]:
         """Yield path and label of each file; append to `unreadable` the directories that cannot be listed."""
         everything = "include" not in self.spec.options
         for directory in walk(os.fsencode(self.spec.root)):
             folder = path_to_text(directory.path)
             if not directory.readable:
-                if not folder:
-                    raise SourceError(f"source {self.spec.name!r}: {self.spec.root} cannot be listed; allow reading it")
                 unreadable.append(folder)
             label = self._label(folder)
             prefix = f"{folder}/" if folder else ""

@@ -19,6 +19,9 @@ from shardforge.paths import make_key, path_from_text, path_to_text
 from shardforge.records import listing_schema
 from shardforge.sources.base import SourceSpec
 
+#: What names of image files end in, lower case; consulted only where content cannot be: in lists and in tars.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
+
 #: The most rows in a table of a listing.
 BATCH_ROWS = 65_536
 
@@ -67,7 +70,7 @@ def make_file_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str
 
 
 def relative_path(root: bytes, path: bytes | str) -> str:
-    """Return a path that a user wrote as the text of a path relative to `root`; one that lies elsewhere stays absolute."""
+    """Return a path that a user wrote as text relative to `root`; one that lies elsewhere stays absolute."""
     raw = path if isinstance(path, bytes) else os.fsencode(path)
     raw = raw.removeprefix(root.rstrip(b"/") + b"/")
     while raw.startswith(b"./"):
@@ -75,20 +78,8 @@ def relative_path(root: bytes, path: bytes | str) -> str:
     return path_to_text(raw)
 
 
-def _stat_files(root: bytes, paths: Sequence[str]) -> list[FileStatus]:
-    """Return the status of each file, in threads where the first few show that it takes long."""
-    folder = root.rstrip(b"/") + b"/"
-    started = time.perf_counter()
-    found = [_stat_file(folder, path) for path in paths[:_STAT_PROBES]]
-    rest = paths[_STAT_PROBES:]
-    if time.perf_counter() - started < _STAT_SLOW_SECONDS * len(found):
-        return found + [_stat_file(folder, path) for path in rest]
-    with ThreadPoolExecutor(_STAT_THREADS) as pool:
-        return found + list(pool.map(_stat_file, repeat(folder), rest))
-
-
-def _stat_file(folder: bytes, path: str) -> FileStatus:
-    """Return size, modification time in ns and reason of a file; follows symbolic links."""
+def stat_file(folder: bytes, path: str) -> FileStatus:
+    """Return size, modification time in ns and reason of a file; `folder` ends in a slash, links are followed."""
     raw = path_from_text(path)
     if not raw.startswith(b"/"):
         raw = folder + raw
@@ -103,3 +94,15 @@ def _stat_file(folder: bytes, path: str) -> FileStatus:
     if not stat.S_ISREG(status.st_mode):
         return None, None, reasons.UNREADABLE
     return status.st_size, status.st_mtime_ns, None
+
+
+def _stat_files(root: bytes, paths: Sequence[str]) -> list[FileStatus]:
+    """Return the status of each file, in threads where the first few show that it takes long."""
+    folder = root.rstrip(b"/") + b"/"
+    started = time.perf_counter()
+    found = [stat_file(folder, path) for path in paths[:_STAT_PROBES]]
+    rest = paths[_STAT_PROBES:]
+    if time.perf_counter() - started < _STAT_SLOW_SECONDS * len(found):
+        return found + [stat_file(folder, path) for path in rest]
+    with ThreadPoolExecutor(_STAT_THREADS) as pool:
+        return found + list(pool.map(stat_file, repeat(folder), rest))

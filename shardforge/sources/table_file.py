@@ -31,10 +31,11 @@ def read_table(file: Path) -> Iterator[Columns]:
     suffixes = [suffix for suffix in file.suffixes if suffix.lower() not in _COMPRESSED]
     suffix = suffixes[-1].lower() if suffixes else ""
     if suffix not in _READERS:
-        raise SourceError(f"{file}: not a table; expected one of {', '.join(_READERS)} (text also with .gz, .bz2 or .zst)")
+        raise SourceError(
+            f"{file}: not a table; expected one of {', '.join(_READERS)} (text also with .gz, .bz2 or .zst)"
+        )
     try:
-        for columns in _READERS[suffix](file):
-            yield columns
+        yield from _READERS[suffix](file)
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         raise SourceError(f"{file}: cannot be read as {suffix}: {error}") from error
 
@@ -68,13 +69,16 @@ def _parse_object(file: Path, number: int, line: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise SourceError(f"{file}, line {number}: not JSON ({error}); expected one JSON object a line") from error
     if not isinstance(row, dict):
-        raise SourceError(f"{file}, line {number}: {str(row)[:40]!r} is no JSON object; expected one JSON object a line")
+        raise SourceError(
+            f"{file}, line {number}: {str(row)[:40]!r} is no JSON object; expected one JSON object a line"
+        )
     return row
 
 
 def _read_parquet(file: Path) -> Iterator[Columns]:
     with pa.parquet.ParquetFile(file) as table:
         _refuse_repeated(file, table.schema_arrow.names)
+        _refuse_binary(file, table.schema_arrow)
         for batch in table.iter_batches(BATCH_ROWS):
             yield batch.to_pydict()
 
@@ -83,6 +87,15 @@ def _refuse_repeated(file: Path, names: list[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise SourceError(f"{file}: column {name!r} occurs twice; rename one")
+
+
+def _refuse_binary(file: Path, schema: pa.Schema) -> None:
+    for field in schema:
+        if "binary" in str(field.type):  # also inside lists and structs
+            raise SourceError(
+                f"{file}: column {field.name!r} is of type {field.type}; a table names images by path and holds no "
+                "bytes: write them to files, or leave the column out"
+            )
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Columns]]] = {

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from shardforge.errors import SourceError
+
 
 class Directory(NamedTuple):
     """One directory: its path relative to the root (b"" for the root) and the names in it that are not directories.
@@ -24,6 +26,9 @@ def walk(root: bytes) -> Iterator[Directory]:
 
     Directories behind symbolic links come after all real ones, and a directory that was met before is not met again:
     loops end, and which path a directory is listed under does not depend on the order on disk.
+
+    Raises:
+        SourceError: the root itself cannot be listed.
     """
     met: set[tuple[int, int]] = set()
     pending = [b""]
@@ -37,7 +42,11 @@ def walk(root: bytes) -> Iterator[Directory]:
                 continue
             met.add(identity)
             names, directories, linked = _list_directory(root, path)
-        except OSError:
+        except OSError as error:
+            if not path:
+                raise SourceError(
+                    f"{os.fsdecode(root)} cannot be listed: {error.strerror}; allow reading it"
+                ) from error
             yield Directory(path, [], readable=False)
             continue
         pending.extend(reversed(directories))

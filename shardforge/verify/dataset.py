@@ -169,7 +169,7 @@ def check_index(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
             continue
         if found != lengths:
             yield Problem("index_value", file, "", f"{sum(lengths)} samples", f"{sum(found)}", shard=False)
-        twice = len(keys) - keys.unique().length()
+        twice = len(keys) - len(keys.unique())
         if twice:
             yield Problem("key_twice", file, found=f"{twice} keys more than once", shard=False)
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from shardforge.errors import ImageError
 from shardforge.files import sha256_file
 from shardforge.images.convert import check_image, choose_codec
-from shardforge.tarfiles import Member, TarError, iter_members
+from shardforge.tarfiles import Member, TarError, TruncatedTarError, iter_members
 from shardforge.verify.diagnose import diagnose_shard, expected_members
 from shardforge.verify.problems import Problem
 
@@ -115,7 +115,7 @@ def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFin
                 keys.append(key)
                 problems += _check_sample(check, view, key, members)
         except TarError as error:
-            code = "shard_truncated" if error.truncated else "tar_header"
+            code = "shard_truncated" if isinstance(error, TruncatedTarError) else "tar_header"
             problems.append(Problem(code, check.file, found=str(error)))
         problems += _check_shapes(check.file, samples, shapes)
     if check.samples is not None and check.samples != len(keys):

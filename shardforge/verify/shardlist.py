@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from braceexpand import braceexpand
 
+from shardforge.braces import expand_braces
 from shardforge.errors import UsageError
 from shardforge.executors import Executor
 from shardforge.verify.problems import Problem
@@ -29,7 +29,7 @@ def verify_shardlist(
     Raises:
         UsageError: the patterns name no path.
     """
-    paths = [path for pattern in patterns for path in braceexpand(pattern)]
+    paths = [path for pattern in patterns for path in expand_braces(pattern)]
     if not paths:
         raise UsageError(f"--shardlist {' '.join(patterns)}: names no shard")
     checks = [ShardCheck(path, path, level, classes=classes) for path in dict.fromkeys(paths)]

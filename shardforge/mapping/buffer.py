@@ -1,0 +1,63 @@
+"""Scanned records on their way into the table `images`."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+
+from shardforge.mapping.base import Mapping
+
+# Large inserts load several times faster than small ones; what is held here is lost when the machine fails.
+_MOST_ROWS = 500_000
+_MOST_BYTES = 256 << 20
+_MOST_SECONDS = 30.0
+
+
+class RecordBuffer:
+    """Collects records and writes many in one transaction; a key that is in the mapping gets a new row for its old one."""
+
+    def __init__(self, mapping: Mapping) -> None:
+        self._mapping = mapping
+        self._clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.flush()  # what was read before an error or Ctrl-C is kept
+
+    def add(self, records: pa.Table, *, replace: bool) -> None:
+        """Take records of `record_schema()`; `replace` says that their keys are in the mapping already."""
+        self._records.append(records)
+        self._rows += records.num_rows
+        self._bytes += records.nbytes
+        if replace:
+            self._replaced.append(records.select(["key"]))
+        late = time.monotonic() - self._written >= _MOST_SECONDS
+        if self._rows >= _MOST_ROWS or self._bytes >= _MOST_BYTES or late:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        if self._rows:
+            with self._mapping.transaction():
+                if self._replaced:
+                    self._delete(pa.concat_tables(self._replaced))
+                self._mapping.insert("images", pa.concat_tables(self._records).combine_chunks())
+        self._clear()
+
+    def _delete(self, keys: pa.Table) -> None:
+        self._mapping.execute("DELETE FROM replaced")
+        self._mapping.insert("replaced", keys)
+        self._mapping.execute("DELETE FROM images WHERE key IN (SELECT key FROM replaced)")
+
+    def _clear(self) -> None:
+        self._records: list[pa.Table] = []
+        self._replaced: list[pa.Table] = []
+        self._rows = self._bytes = 0
+        self._written = time.monotonic()

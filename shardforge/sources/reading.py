@@ -1,0 +1,102 @@
+"""Reads the bytes of a mapped record, and refuses when the file is no longer the one that was mapped."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+
+from shardforge import reasons
+from shardforge.errors import ImageError
+from shardforge.paths import path_from_text
+
+#: Between the path of a tar and the name of a member in it: "shard-000000.tar::0001.jpg".
+MEMBER_MARK = "::"
+
+_OPEN_TARS = 4
+_REASONS = {FileNotFoundError: reasons.VANISHED, NotADirectoryError: reasons.VANISHED}
+
+
+class _OpenTars:
+    """Handles of the tars that a thread read last, closed with the thread."""
+
+    def __init__(self) -> None:
+        self._handles: OrderedDict[bytes, int] = OrderedDict()
+
+    def open(self, file: bytes, mtime: int) -> int:
+        """Return a handle of `file`, opened anew when the one at hand is of another time."""
+        handle = self._handles.pop(file, None)
+        if handle is not None and os.fstat(handle).st_mtime_ns != mtime:
+            os.close(handle)
+            handle = None
+        if handle is None:
+            handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        self._handles[file] = handle
+        if len(self._handles) > _OPEN_TARS:
+            os.close(self._handles.popitem(last=False)[1])
+        return handle
+
+    def __del__(self) -> None:
+        for handle in self._handles.values():
+            os.close(handle)
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.tars = _OpenTars()
+
+
+_local = _Local()
+
+
+def split_member(path: str) -> tuple[str, str]:
+    """Return the tar's path and the member's name for the path of a record that lies in a tar."""
+    tar, _, member = path.partition(f".tar{MEMBER_MARK}")
+    return f"{tar}.tar", member
+
+
+def file_path(root: bytes | str, path: str, offset: int | None) -> bytes:
+    """Return the file that holds a record: itself, or its tar when it has an offset."""
+    return os.path.join(os.fsencode(root), path_from_text(path if offset is None else split_member(path)[0]))
+
+
+def read_record(root: bytes | str, path: str, offset: int | None, size: int, mtime: int) -> bytes:
+    """Return the bytes of one image.
+
+    Args:
+        root: The folder that `path` is relative to.
+        path: The record's path.
+        offset: First byte of the image in its tar; None for a plain file.
+        size: Bytes of the image.
+        mtime: Modification time of the file or tar when it was mapped, in ns.
+
+    Raises:
+        ImageError: the file is gone (vanished), was modified since (changed), or cannot be read (unreadable).
+    """
+    file = file_path(root, path, offset)
+    try:
+        if offset is not None:
+            return _read(_local.tars.open(file, mtime), file, offset, size, mtime)
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return _read(handle, file, None, size, mtime)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        reason = _REASONS.get(type(error), reasons.UNREADABLE)
+        raise ImageError(
+            f"{os.fsdecode(file)}: {error.strerror}; bring the file back or map again", reason=reason
+        ) from error
+
+
+def _read(handle: int, file: bytes, offset: int | None, size: int, mtime: int) -> bytes:
+    status = os.fstat(handle)
+    data = b""
+    same = status.st_mtime_ns == mtime and (offset is not None or status.st_size == size)
+    if same:
+        data = os.pread(handle, size, offset or 0)
+        while len(data) < size and (more := os.pread(handle, size - len(data), (offset or 0) + len(data))):
+            data += more
+    if not same or len(data) != size:
+        raise ImageError(f"{os.fsdecode(file)}: changed since it was mapped; map again", reason=reasons.CHANGED)
+    return data

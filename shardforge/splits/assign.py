@@ -1,0 +1,132 @@
+"""Assign every usable record of a mapping to a split, in one transaction and inside the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from collections.abc import Mapping as Dict
+from contextlib import suppress
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from shardforge import __version__
+from shardforge.errors import SplitError
+from shardforge.mapping import Mapping
+from shardforge.splits.exclusions import digest_exclusions, store_exclusions
+from shardforge.splits.groups import group_records
+from shardforge.splits.moves import compare_runs
+from shardforge.splits.report import SplitReport, build_report
+from shardforge.splits.request import SplitRequest
+from shardforge.splits.rules import find_cuts, place_records
+
+#: One record in twenty for validation, no test.
+DEFAULT_SHARES = {"validation": Fraction(1, 20)}
+
+_STEPS = 6
+
+
+class _DryRunError(Exception):
+    """Ends the transaction of a dry run, so that it leaves nothing."""
+
+
+def assign_splits(
+    mapping: Mapping,
+    *,
+    seed: int,
+    name: str = "default",
+    shares: Dict[str, Fraction] = DEFAULT_SHARES,
+    rule: str | None = None,
+    stratify: str | None = None,
+    group_by: str | None = None,
+    subsets: Dict[str, Fraction] | None = None,
+    exclude: list[Path] | None = None,
+    dry_run: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> SplitReport:
+    """Assign every usable record to train, validation or test; replaces the run of the same name.
+
+    Shares are exact fractions of all usable records, those of `subsets` fractions of train. `rule` is "hash" (default:
+    a function of seed and group alone) or "exact"; with `stratify`, a column, it is exact inside each class.
+    docs/splits.md has the formulas. The same request over the same records changes nothing, and an interrupted run
+    leaves the stored split as it was.
+
+    Raises:
+        UsageError: the request contradicts itself, or an exclusion list cannot be read.
+        SplitError: there is no usable record, or a split would be empty.
+    """
+    request = SplitRequest(
+        seed=seed,
+        name=name,
+        shares=shares,
+        rule=_choose_rule(rule, stratify),
+        stratify=stratify,
+        group_by=group_by,
+        subsets=subsets or {},
+    )
+    lists = exclude or []
+
+    def step(number: int, what: str) -> None:
+        if progress is not None:
+            progress(what, number, _STEPS)
+
+    with suppress(_DryRunError), mapping.transaction():
+        mapping.execute(mapping.query("drop_split_scratch"))
+        step(0, "exclude records")
+        store_exclusions(mapping, lists)
+        step(1, "find groups")
+        merged = group_records(mapping, request)
+        step(2, "place groups")
+        place_records(mapping, request)
+        step(3, "cut splits")
+        find_cuts(mapping, request)
+        _prove(mapping)
+        step(4, "compare with the stored split")
+        parameters = {**request.parameters(), "exclusions": digest_exclusions(mapping)}
+        moves = compare_runs(mapping, request, parameters)
+        report = build_report(mapping, request, parameters, lists, merged=merged, moves=moves, dry_run=dry_run)
+        if dry_run:
+            raise _DryRunError
+        step(5, "store the split")
+        if moves is None or moves.changed or moves.causes:
+            _store(mapping, request, parameters)
+        mapping.execute(mapping.query("drop_split_scratch"))
+    return report
+
+
+def _choose_rule(rule: str | None, stratify: str | None) -> str:
+    """Return the rule to record: stratifying is `exact` inside each class."""
+    if stratify is not None and rule in (None, "exact"):
+        return "stratified"
+    return rule or "hash"
+
+
+def _prove(mapping: Mapping) -> None:
+    """Refuse to store a split that breaks what every split guarantees."""
+    [(unassigned, torn)] = mapping.rows(mapping.query("prove_split"))
+    if unassigned or torn:
+        raise SplitError(
+            f"{mapping.path}: the split is not sound and was not stored: {unassigned:,} records without exactly one "
+            f"split, {torn:,} contents in two splits; sql/check_image_keys.sql shows whether a key is mapped twice"
+        )
+
+
+def _store(mapping: Mapping, request: SplitRequest, parameters: dict[str, Any]) -> None:
+    """Replace the run and its rows."""
+    mapping.execute("DELETE FROM splits WHERE name = $name", name=request.name)
+    mapping.execute("DELETE FROM split_runs WHERE name = $name", name=request.name)
+    mapping.execute(
+        "INSERT INTO splits (name, key, split, subset, group_id)"
+        " SELECT $name, key, split, subset, group_id FROM assigned",
+        name=request.name,
+    )
+    mapping.execute(
+        "INSERT INTO split_runs VALUES ($name, $seed, $rule, $parameters, $created_at, $tool)",
+        name=request.name,
+        seed=request.seed,
+        rule=request.rule,
+        parameters=json.dumps(parameters, sort_keys=True),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        tool=__version__,
+    )

@@ -1,0 +1,136 @@
+"""What came of a split: counts, exclusions, and what moved since the last run of this name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shardforge.errors import SplitError
+from shardforge.mapping import Mapping
+from shardforge.splits.exclusions import ExclusionCount, count_exclusions, list_unmatched
+from shardforge.splits.moves import Moves
+from shardforge.splits.request import SplitRequest, format_percent
+
+_SHOWN_CLASSES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCount:
+    """Records and classes (distinct label, else species) of a split, or of a subset of train.
+
+    `share` is of all records for a split, of train for a subset.
+    """
+
+    split: str
+    images: int
+    share: float
+    classes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitReport:
+    """The outcome of one run.
+
+    `subsets` are cumulated: each holds the smaller ones. `merged` counts values of the grouping column that share an
+    image with another value and so its group. `conflicts` counts contents that occur under several labels. `moves` is
+    None for a new name. `held_back` counts the classes without validation, `held_back_classes` shows the first of them.
+    """
+
+    name: str
+    seed: int
+    rule: str
+    parameters: dict[str, Any]
+    splits: tuple[SplitCount, ...]
+    subsets: tuple[SplitCount, ...]
+    exclusions: tuple[ExclusionCount, ...]
+    unmatched: dict[str, list[str]]
+    merged: int
+    conflicts: int
+    conflict_images: int
+    held_back: int
+    held_back_classes: tuple[str, ...]
+    moves: Moves | None
+    dry_run: bool
+
+
+def build_report(
+    mapping: Mapping,
+    request: SplitRequest,
+    parameters: dict[str, Any],
+    lists: list[Path],
+    *,
+    merged: int,
+    moves: Moves | None,
+    dry_run: bool,
+) -> SplitReport:
+    """Count what was assigned.
+
+    Raises:
+        SplitError: there is no usable record, or a split or subset is empty.
+    """
+    splits = _count_splits(mapping, request)
+    images = {count.split: count.images for count in splits}
+    subsets = _count_subsets(mapping, request, images.get("train", 0))
+    _require_filled(mapping, request, {**images, **{count.split: count.images for count in subsets}})
+    held_back = mapping.rows(mapping.query("list_split_held_back")) if request.stratify else []
+    [(conflicts, conflict_images)] = mapping.rows(mapping.query("count_group_conflicts"))
+    return SplitReport(
+        name=request.name,
+        seed=request.seed,
+        rule=request.rule,
+        parameters=parameters,
+        splits=splits,
+        subsets=subsets,
+        exclusions=count_exclusions(mapping, lists),
+        unmatched=list_unmatched(mapping),
+        merged=merged,
+        conflicts=conflicts,
+        conflict_images=conflict_images,
+        held_back=len(held_back),
+        held_back_classes=tuple(name for name, _ in held_back[:_SHOWN_CLASSES]),
+        moves=moves,
+        dry_run=dry_run,
+    )
+
+
+def _count_splits(mapping: Mapping, request: SplitRequest) -> tuple[SplitCount, ...]:
+    rows = mapping.rows("SELECT split, count(*), count(DISTINCT label) FROM assigned GROUP BY split")
+    counted = {split: (images, classes) for split, images, classes in rows}
+    total = sum(images for images, _ in counted.values())
+    return tuple(
+        SplitCount(split, images, images / max(total, 1), classes)
+        for split in ("train", *request.shares)
+        for images, classes in [counted.get(split, (0, 0))]
+    )
+
+
+def _count_subsets(mapping: Mapping, request: SplitRequest, train: int) -> tuple[SplitCount, ...]:
+    """Count each subset together with the smaller ones that it holds."""
+    held = ","
+    counts = []
+    for name, _ in request.ordered_subsets():
+        held += f"{name},"
+        [(images, classes)] = mapping.rows(
+            "SELECT count(*), count(DISTINCT label) FROM assigned WHERE instr($held, ',' || subset || ',') > 0",
+            held=held,
+        )
+        counts.append(SplitCount(name, images, images / max(train, 1), classes))
+    return tuple(counts)
+
+
+def _require_filled(mapping: Mapping, request: SplitRequest, images: dict[str, int]) -> None:
+    if not any(images.values()):
+        raise SplitError(
+            f"{mapping.path}: no usable record to split: all images are unusable or excluded, or none is mapped; "
+            "run `shardforge map`, or look at the reasons in the table images"
+        )
+    empty = next((split for split, count in images.items() if count == 0), None)
+    if empty is None:
+        return
+    share = {**request.shares, **request.subsets}.get(empty)
+    asked = f" with {format_percent(share)}" if share else ""
+    remedy = "ask for a larger share" if share else "ask for smaller shares"
+    if request.rule == "hash" and share and empty in request.shares:
+        remedy += ", or use --rule exact or --stratify COLUMN, which cut by count"
+    raise SplitError(f"{mapping.path}: {empty} would be empty{asked} by rule {request.rule}; {remedy}")

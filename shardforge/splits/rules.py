@@ -1,0 +1,52 @@
+"""The three rules: where to cut the line of positions on which the seed puts every group.
+
+All rules end in the same two cuts per class (one class for all, unless stratified): positions below the first are
+validation, between them test, behind them train. They differ in where the cuts come from: `hash` takes them from the
+shares alone, `exact` and `stratified` from the records.
+"""
+
+from __future__ import annotations
+
+from shardforge.mapping import Mapping
+from shardforge.splits.request import SplitRequest, share_to_position
+
+
+def place_records(mapping: Mapping, request: SplitRequest) -> None:
+    """Give every usable record its group's position under the seed."""
+    subset_position = (
+        f"substr(sha256('{request.seed}:subset:' || group_id), 1, 16)" if request.subsets else "CAST(NULL AS VARCHAR)"
+    )
+    statement = mapping.query("place_split_records")
+    mapping.execute(statement.format(seed=request.seed, subset_position=subset_position))
+    if request.stratify:
+        mapping.execute(mapping.query("settle_group_classes"))
+
+
+def find_cuts(mapping: Mapping, request: SplitRequest) -> None:
+    """Fill the table of cuts and define `assigned`, the split of every placed record."""
+    mapping.execute("CREATE TEMP TABLE cuts (class VARCHAR, validation VARCHAR, test VARCHAR)")
+    shares = request.cumulated()
+    if request.rule == "hash":
+        cuts = {split: share_to_position(share) for split, share in shares.items()}
+        mapping.execute("INSERT INTO cuts VALUES ('', $validation, $test)", **cuts)
+    else:
+        mapping.execute("CREATE TEMP TABLE asked (split VARCHAR, numerator BIGINT, denominator BIGINT)")
+        for split, share in shares.items():
+            numerator, denominator = share.as_integer_ratio()
+            mapping.execute(
+                "INSERT INTO asked VALUES ($split, $numerator, $denominator)",
+                split=split,
+                numerator=numerator,
+                denominator=denominator,
+            )
+        mapping.execute(mapping.query("cut_split_classes"))
+    mapping.execute(mapping.query("create_split_assigned").format(subset=_choose_subset(request)))
+
+
+def _choose_subset(request: SplitRequest) -> str:
+    """Return the SQL for the smallest subset that holds a position; names are checked, so they need no quoting."""
+    cases = [
+        f"WHEN p.subset_position < '{share_to_position(share)}' THEN '{name}'"
+        for name, share in request.ordered_subsets()
+    ]
+    return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"

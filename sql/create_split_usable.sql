@@ -1,0 +1,15 @@
+-- create_split_usable.sql: the records that a split assigns. A node is a value that ties records together: all records
+-- of one node share a split. The smallest node of connected nodes names the group.
+-- {node}: "'COLUMN:' || COLUMN" of --group-by, or NULL; {label_class}: the column of --stratify, or NULL.
+CREATE TEMP VIEW usable AS
+SELECT key, content_hash, coalesce(label, species) AS label, coalesce({label_class}, '') AS class,
+       coalesce({node}, 'content:' || content_hash, 'key:' || key) AS node
+FROM images
+WHERE reason IS NULL AND key NOT IN (SELECT key FROM exclusions WHERE key IS NOT NULL);
+
+-- The contents that more than one record has: few, and all that can tie nodes together.
+CREATE TEMP TABLE shared AS
+SELECT content_hash FROM usable WHERE content_hash IS NOT NULL GROUP BY content_hash HAVING count(*) > 1;
+
+-- Nodes whose group has another name; empty while no content ties two nodes together.
+CREATE TEMP TABLE merged (node VARCHAR, name VARCHAR);

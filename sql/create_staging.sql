@@ -1,0 +1,26 @@
+-- create_staging.sql: the temporary tables of one scan. Their rows are:
+-- listed: an image as its source lists it, numbered in that order; its columns are those of records.LISTED.
+CREATE TEMP TABLE listed AS
+SELECT CAST(0 AS BIGINT) AS position, key, source, path, "offset", bytes, mtime,
+       label, group_id, kingdom, phylum, "class", "order", family, genus, species, common_name, license, author, url,
+       metadata, reason
+FROM images WHERE false;
+
+-- described: a row of the metadata table; `value` is what names the image.
+CREATE TEMP TABLE described AS
+SELECT path AS value,
+       label, group_id, kingdom, phylum, "class", "order", family, genus, species, common_name, license, author, url,
+       metadata
+FROM images WHERE false;
+
+-- matches: a listed image and the value of the metadata row that describes it.
+CREATE TEMP TABLE matches (position BIGINT, value VARCHAR);
+
+-- changes: a listed image that differs from what is mapped (see insert_changes.sql), numbered from 0 in each kind of change.
+CREATE TEMP TABLE changes (position BIGINT, change VARCHAR, number BIGINT);
+
+-- vanished: the key of an image that is mapped and no longer there.
+CREATE TEMP TABLE vanished (key VARCHAR);
+
+-- replaced: the key of a record whose row is about to be written anew.
+CREATE TEMP TABLE replaced (key VARCHAR);

@@ -1,0 +1,65 @@
+"""The package as a whole: what it imports, in which order, how it starts, what the wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import click
+import pytest
+
+from shardforge.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "shardforge"
+
+#: The flow of data: a part may import itself and the parts before it.
+FLOW = """
+    errors reasons records paths braces queries files tarfiles images sources mapping splits executors dataset verify cli
+""".split()
+
+
+def test_imports_follow_the_flow() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if part not in FLOW:
+            assert part in ("__init__", "__main__"), f"{part} has no place in the flow"
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shardforge."):
+                imported = node.module.split(".")[1]
+                assert FLOW.index(imported) <= FLOW.index(part), f"{path.relative_to(ROOT)} imports {imported}"
+
+
+@pytest.mark.parametrize("command", [["-c", "import shardforge"], ["-m", "shardforge", "--help"]])
+def test_start_up_loads_nothing_heavy(command: list[str]) -> None:
+    result = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert not loaded & {"duckdb", "numpy", "pyarrow", "PIL", "ray", "simplejpeg", "torch"}
+
+
+def test_every_command_and_option_has_help() -> None:
+    for command in [main, *main.commands.values()]:
+        assert command.help
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, f"{command.name}: {option.name}"
+
+
+def test_command_reference_is_up_to_date() -> None:
+    script = ROOT / "scripts" / "make_reference.py"
+    result = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_wheel_holds_statements_and_type_marker(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-q", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        names = set(wheel.namelist())
+    assert {f"shardforge/sql/{path.name}" for path in (ROOT / "sql").glob("*.sql")} <= names
+    assert "shardforge/py.typed" in names
+    assert not any(name.startswith(("tests/", "data/")) for name in names)
