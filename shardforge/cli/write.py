@@ -137,15 +137,15 @@ def write_command(
     from shardforge.dataset.write import write_dataset
     from shardforge.executors import open_executor
 
-    options = _read_options(db, out, choices)
     if dry_run:
-        _print_plan(db, options, as_json=as_json)
+        _print_plan(db, _read_options(db, out, choices), as_json=as_json)
         return
     preload = ("shardforge.dataset.shard",)
     with (
         Progress(quiet=as_json) as progress,
         open_executor(executor, count_workers(workers), preload=preload, address=ray_address) as pool,
     ):
+        options = _read_options(db, out, choices)  # while the workers start
         report = write_dataset(
             db, out, options, pool, part=part, replace=replace, retry_bad=retry_bad, budget=max_bad, progress=progress
         )

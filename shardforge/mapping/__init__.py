@@ -30,18 +30,23 @@ def open_mapping(path: Path, *, write: bool = False, create: bool = False) -> Ma
     if engine is None:
         raise UsageError(f"{path}: the suffix chooses the database engine: end it in {', '.join(_ENGINES)}")
     _check_place(path, write=write, create=create)
-    kind: type[Mapping]
-    if engine == "duckdb":
-        from shardforge.mapping.duckdb import DuckDBMapping as kind
-    else:
-        from shardforge.mapping.sqlite import SQLiteMapping as kind
-    mapping = kind(path, write=write)
+    mapping = _load_engine(engine)(path, write=write)
     try:
         mapping.prepare(create=create)
     except BaseException:
         mapping.close()
         raise
     return mapping
+
+
+def _load_engine(name: str) -> type[Mapping]:
+    if name == "duckdb":
+        from shardforge.mapping.duckdb import DuckDBMapping
+
+        return DuckDBMapping
+    from shardforge.mapping.sqlite import SQLiteMapping
+
+    return SQLiteMapping
 
 
 def _check_place(path: Path, *, write: bool, create: bool) -> None:

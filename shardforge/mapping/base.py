@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from shardforge import __version__
-from shardforge.errors import MappingError
+from shardforge.errors import MappingError, ShardforgeError
 from shardforge.queries import load_query
 
 if TYPE_CHECKING:
@@ -33,34 +33,54 @@ class Mapping(ABC):
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path = path
-        self.write = write
+        with self._explained():
+            self._open(write=write)
 
-    @abstractmethod
     def execute(self, sql: str, **values: Any) -> None:
         """Run one statement; or several, separated by semicolons, when there are no values."""
+        with self._explained():
+            self._execute(sql, values)
 
-    @abstractmethod
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a small result."""
+        with self._explained():
+            return self._fetch(sql, values)
 
-    @abstractmethod
     def batches(self, sql: str, *, size: int = BATCH_ROWS, **values: Any) -> Iterator[pa.Table]:
         """Yield a result of any size, `size` rows at a time, with bounded memory.
 
         Read it to the end before the next statement: an engine may hold one open result only.
         """
+        with self._explained():
+            yield from self._stream(sql, size, values)
 
-    @abstractmethod
     def insert(self, table: str, rows: pa.Table) -> None:
         """Append `rows` to `table`, columns by name; columns that `rows` lacks become NULL."""
+        with self._explained():
+            self._insert(table, rows)
 
     @abstractmethod
     def index(self, table: str, column: str, *, unique: bool = False) -> None:
-        """Make looking `column` up fast, where the engine needs an index for it."""
+        """Make looking `column` up fast, where the engine needs an index for that."""
 
     @abstractmethod
     def close(self) -> None:
         """Close the database and give its lock back."""
+
+    @abstractmethod
+    def _open(self, *, write: bool) -> None: ...
+
+    @abstractmethod
+    def _execute(self, sql: str, values: dict[str, Any]) -> None: ...
+
+    @abstractmethod
+    def _fetch(self, sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]: ...
+
+    @abstractmethod
+    def _stream(self, sql: str, size: int, values: dict[str, Any]) -> Iterator[pa.Table]: ...
+
+    @abstractmethod
+    def _insert(self, table: str, rows: pa.Table) -> None: ...
 
     @abstractmethod
     def _tables(self) -> list[tuple[Any, ...]]:
@@ -69,6 +89,20 @@ class Mapping(ABC):
     @abstractmethod
     def _rollback(self) -> None:
         """Undo the open transaction, if there still is one."""
+
+    @abstractmethod
+    def _explain(self, error: Exception) -> ShardforgeError | None:
+        """Return the sentence for an error that is the user's to act on; None for a mistake in a statement."""
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            explained = self._explain(error)
+            if explained is None:
+                raise
+            raise explained from error
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

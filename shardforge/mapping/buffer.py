@@ -17,7 +17,7 @@ _MOST_SECONDS = 30.0
 
 
 class RecordBuffer:
-    """Collects records and writes many in one transaction; a key that is in the mapping gets a new row for its old one."""
+    """Collects records and writes many in one transaction; a mapped key gets a new row for its old one."""
 
     def __init__(self, mapping: Mapping) -> None:
         self._mapping = mapping

@@ -6,14 +6,13 @@ import errno
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
-from itertools import repeat
-from pathlib import Path
+from contextlib import closing
+from itertools import islice, repeat
 from typing import Any
 
 import pyarrow as pa
 
-from shardforge.errors import MappingError
+from shardforge.errors import MappingError, ShardforgeError
 from shardforge.files import explain_os_error
 from shardforge.mapping.base import BATCH_ROWS, Mapping
 from shardforge.mapping.lock import explain_lock
@@ -32,6 +31,7 @@ PRAGMA cache_size = -{_CACHE_KIB};
 BEGIN EXCLUSIVE;
 COMMIT;
 """
+_READER = f"PRAGMA cache_size = -{_CACHE_KIB}; SELECT count(*) FROM sqlite_schema"
 
 
 class SQLiteMapping(Mapping):
@@ -39,55 +39,48 @@ class SQLiteMapping(Mapping):
 
     engine = "sqlite"
 
-    def __init__(self, path: Path, *, write: bool) -> None:
-        super().__init__(path, write=write)
-        if sqlite3.sqlite_version_info < _OLDEST:
-            raise MappingError(
-                f"{path}: this Python has SQLite {sqlite3.sqlite_version}, a mapping needs 3.39 or later; "
-                "use another Python, or a .duckdb mapping"
-            )
-        mode = "rwc" if write else "ro"
-        self._connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=_WAIT_SECONDS
-        )
-        self._connection.create_function("sha256", 1, _sha256, deterministic=True)
-        try:
-            self.execute(_WRITER if write else f"PRAGMA cache_size = -{_CACHE_KIB}")
-        except BaseException:
-            self.close()
-            raise
-
-    def execute(self, sql: str, **values: Any) -> None:
-        with self._explained():
-            for statement in [sql] if values else _statements(sql):
-                self._connection.execute(statement, values)
-
-    def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        with self._explained():
-            return self._connection.execute(sql, values).fetchall()
-
-    def batches(self, sql: str, *, size: int = BATCH_ROWS, **values: Any) -> Iterator[pa.Table]:
-        with self._explained(), closing(self._connection.execute(sql, values)) as cursor:
-            names = [column[0] for column in cursor.description]
-            while rows := cursor.fetchmany(size):
-                columns = zip(*rows, strict=True)
-                yield pa.table(
-                    [_column(name, values) for name, values in zip(names, columns, strict=True)], names=names
-                )
-
-    def insert(self, table: str, rows: pa.Table) -> None:
-        names = ", ".join(f'"{name}"' for name in rows.column_names)
-        marks = ", ".join("?" * rows.num_columns)
-        with self._explained():
-            for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
-                self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", _tuples(batch))
-
     def index(self, table: str, column: str, *, unique: bool = False) -> None:
+        """Make looking `column` up fast."""
         kind = "UNIQUE INDEX" if unique else "INDEX"
         self.execute(f"CREATE {kind} IF NOT EXISTS {table}_{column} ON {table} ({column})")
 
     def close(self) -> None:
+        """Close the database and give its lock back."""
         self._connection.close()
+
+    def _open(self, *, write: bool) -> None:
+        if sqlite3.sqlite_version_info < _OLDEST:
+            raise MappingError(
+                f"{self.path}: this Python has SQLite {sqlite3.sqlite_version}, a mapping needs 3.39 or later; "
+                "use another Python, or a .duckdb mapping"
+            )
+        place = f"{self.path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
+        self._connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
+        self._connection.create_function("sha256", 1, _sha256, deterministic=True)
+        try:
+            self._execute(_WRITER if write else _READER, {})
+        except sqlite3.Error:
+            self.close()
+            raise
+
+    def _execute(self, sql: str, values: dict[str, Any]) -> None:
+        for statement in [sql] if values else _statements(sql):
+            self._connection.execute(statement, values)
+
+    def _fetch(self, sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def _stream(self, sql: str, size: int, values: dict[str, Any]) -> Iterator[pa.Table]:
+        with closing(self._connection.execute(sql, values)) as cursor:
+            names = [column[0] for column in cursor.description]
+            while rows := cursor.fetchmany(size):
+                yield pa.table(list(map(_column, names, zip(*rows, strict=True))), names=names)
+
+    def _insert(self, table: str, rows: pa.Table) -> None:
+        names = ", ".join(f'"{name}"' for name in rows.column_names)
+        marks = ", ".join("?" * rows.num_columns)
+        for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
+            self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", _tuples(batch))
 
     def _tables(self) -> list[tuple[Any, ...]]:
         return self.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
@@ -96,26 +89,21 @@ class SQLiteMapping(Mapping):
         if self._connection.in_transaction:  # a full disk ends it by itself
             self._connection.execute("ROLLBACK")
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn the errors that are the user's to act on into sentences; any other is a mistake in a statement."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            name = getattr(error, "sqlite_errorname", "")
-            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-                raise explain_lock(self.path) from error
-            if name == "SQLITE_NOTADB":
-                raise MappingError(f"{self.path}: not a SQLite database; give --db another name") from error
-            if name == "SQLITE_READONLY_ROLLBACK":
-                raise MappingError(
-                    f"{self.path}: was interrupted while being written; run `shardforge map --db {self.path}` to repair it"
-                ) from error
-            if name == "SQLITE_FULL":
-                raise explain_os_error(OSError(errno.ENOSPC, str(error)), self.path) from error
-            if name.startswith(("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_IOERR", "SQLITE_READONLY")):
-                raise MappingError(f"{self.path}: {error} ({name})") from error
-            raise
+    def _explain(self, error: Exception) -> ShardforgeError | None:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return explain_lock(self.path)
+        if name == "SQLITE_NOTADB":
+            return MappingError(f"{self.path}: not a SQLite database; give --db another name")
+        if name == "SQLITE_READONLY_ROLLBACK":
+            return MappingError(
+                f"{self.path}: was interrupted while being written; run `shardforge map --db {self.path}` to go on"
+            )
+        if name == "SQLITE_FULL":
+            return explain_os_error(OSError(errno.ENOSPC, str(error)), self.path)
+        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_IOERR", "SQLITE_READONLY")):
+            return MappingError(f"{self.path}: {error} ({name})")
+        return None
 
 
 def _sha256(text: str | None) -> str | None:
@@ -133,8 +121,9 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _tuples(batch: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:
+    # islice: zip ends with its shortest column, and a batch may be all nulls
     columns = (repeat(None) if column.null_count == len(column) else column.to_pylist() for column in batch.columns)
-    return zip(range(0), strict=True) if batch.num_columns == 0 else zip(*columns, strict=False)
+    return islice(zip(*columns, strict=False), batch.num_rows)
 
 
 def _column(name: str, values: tuple[Any, ...]) -> pa.Array:

@@ -72,7 +72,7 @@ def locate_folder(location: Path, options: Mapping[str, str]) -> tuple[Path, Pat
 
 
 def locate_file(location: Path, options: Mapping[str, str]) -> tuple[Path, Path | None]:
-    """Return the root of a source that is a file naming images: option `root`, itself from the folder of the file, or that folder."""
+    """Return the root of a source that is a file naming images: its folder, or from there what option `root` says."""
     if not location.is_file():
         problem = "is not a file" if location.exists() else "does not exist"
         raise UsageError(f"{location} {problem}; name the file that lists the images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -56,8 +57,8 @@ def _read_text(file: Path, delimiter: str) -> Iterator[Columns]:
 
 
 def _read_json_lines(file: Path) -> Iterator[Columns]:
-    with pa.input_stream(file) as stream:
-        for lines in batched(enumerate(stream, start=1)):
+    with pa.input_stream(file) as stream:  # decompresses what the suffix says
+        for lines in batched(enumerate(io.BufferedReader(stream), start=1)):
             rows = [_parse_object(file, number, line) for number, line in lines if line.strip()]
             names = dict.fromkeys(name for row in rows for name in row)
             yield {name: [row.get(name) for row in rows] for name in names}

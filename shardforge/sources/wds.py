@@ -34,7 +34,7 @@ class WebDatasetSource:
     """
 
     options: ClassVar[Mapping[str, str]] = {
-        "classes": "a file with one class name a line, named from the root (default: classes.txt beside the tar or one folder above)",
+        "classes": "a file of class names, one a line, named from the root (default: classes.txt by or above a tar)",
     }
 
     def __init__(self, spec: SourceSpec) -> None:

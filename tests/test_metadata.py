@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from shardforge.errors import UsageError
+from shardforge.records import listing_schema
+from shardforge.sources import SourceSpec
+from shardforge.sources.listing import make_batch
+from shardforge.sources.metadata import Metadata, join_metadata, load_metadata
+
+
+def records(*paths: str, **columns: list[str | None]) -> pa.Table:
+    return make_batch(SourceSpec("a", "folder", Path("/")), paths, columns)
+
+
+def load(folder: Path, content: str, on: str) -> Metadata:
+    file = folder / "metadata.csv"
+    file.write_text(content)
+    return load_metadata(file, on)
+
+
+def column(table: pa.Table, name: str) -> list[Any]:
+    return table[name].to_pylist()
+
+
+def test_rows_join_by_path_then_file_name_then_stem(tmp_path: Path) -> None:
+    metadata = load(tmp_path, "id,license\na/1.jpg,path\n1.jpg,name\n1,stem\n", "id")
+    batch = join_metadata(
+        records("a/1.jpg", "b/1.jpg", "c/1.png", "d/2.jpg", "s.tar::e/1.jpg", "s.tar::1.jpg"), metadata
+    )
+    assert column(batch, "license") == ["path", "name", "stem", None, "name", "name"]
+    assert batch.schema == listing_schema()
+    assert set(column(batch, "metadata")) == {None}
+
+
+@pytest.mark.parametrize("on", ["key", "label", "group_id", "species", "url"])
+def test_some_columns_join_by_value(tmp_path: Path, on: str) -> None:
+    batch = records("1.jpg", "2.jpg", "3.jpg", **({} if on == "key" else {on: ["x", None, "x"]}))
+    value = column(batch, on)[0]
+    joined = join_metadata(batch, load(tmp_path, f"{on},common_name\n{value},lynx\n,nobody\n", on))
+    assert column(joined, "common_name") == (["lynx", None, None] if on == "key" else ["lynx", None, "lynx"])
+
+
+def test_metadata_overrides_and_fills_but_never_empties(tmp_path: Path) -> None:
+    batch = records("1.jpg", "2.jpg", label=["old", "old"], license=["CC0", None], metadata=['{"a":1,"b":1}', None])
+    joined = join_metadata(batch, load(tmp_path, "file,label,licence,b\n1.jpg,new,,2\n2.jpg,,CC-BY,3\n", "file"))
+    assert column(joined, "label") == ["new", "old"]
+    assert column(joined, "license") == ["CC0", "CC-BY"]
+    assert [json.loads(text) for text in column(joined, "metadata")] == [{"a": 1, "b": "2"}, {"b": "3"}]
+
+
+def test_joined_records_and_idle_rows_are_counted_over_batches(tmp_path: Path) -> None:
+    metadata = load(tmp_path, "file,label\n1.jpg,a\n2.jpg,b\n3.jpg,c\n,d\n", "file")
+    for batch in (records("1.jpg", "x/1.jpg", "9.jpg"), records("2.jpg")):
+        join_metadata(batch, metadata)
+    assert (metadata.matched, metadata.unmatched) == (3, 2)
+
+
+def test_a_table_without_further_columns_changes_nothing(tmp_path: Path) -> None:
+    batch = records("1.jpg")
+    assert join_metadata(batch, load(tmp_path, "file\n1.jpg\n", "file")).equals(batch)
+
+
+def test_a_value_may_repeat_only_with_the_same_row(tmp_path: Path) -> None:
+    metadata = load(tmp_path, "file,label\n1.jpg,a\n1.jpg,a\n", "file")
+    assert column(join_metadata(records("1.jpg"), metadata), "label") == ["a"]
+    with pytest.raises(UsageError, match=r"two different rows have '1.jpg' in column 'file'"):
+        load(tmp_path, "file,label\n1.jpg,a\n1.jpg,b\n", "file")
+
+
+def test_missing_file_or_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothing.csv: no such file"):
+        load_metadata(tmp_path / "nothing.csv", "file")
+    with pytest.raises(UsageError, match="there is no column 'id'; give --on one of file, label"):
+        load(tmp_path, "file,label\n1.jpg,a\n", "id")
