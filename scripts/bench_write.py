@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -25,15 +26,23 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import Barrier
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PEERS = Path(__file__).resolve().parent / "peers"
 THREADS = (4, 8, 16, 32)
 FLOORS = {"inat": {"img2dataset": 3.2, "pillow": 2.0}, "eol": {"img2dataset": 3.5, "pillow": 2.8}}
 EFFICIENCY_FLOOR = 0.9
 PURE_IMAGES = 2000
+QUIET_LOAD = 0.3
 
 _start = Barrier(1)
+
+
+class Run(NamedTuple):
+    """Images per second of wall time, and milliseconds of CPU time for each image, of all processes together."""
+
+    rate: float
+    cpu_ms: float
 
 
 @contextmanager
@@ -84,18 +93,26 @@ def run(command: list[str]) -> None:
         raise SystemExit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def measure(command: list[str], out: Path, count: int) -> float:
-    """Return the images per second of a command that writes `count` images as shards into `out`, and remove them."""
+def measure(command: list[str], out: Path, count: int) -> Run:
+    """Time a command that writes `count` images as shards into `out`, and remove them."""
     shutil.rmtree(out, ignore_errors=True)
     os.sync()
+    cpu = children_cpu()
     started = time.perf_counter()
     run(command)
     seconds = time.perf_counter() - started
+    cpu = children_cpu() - cpu
     written = sum(count_images(shard) for shard in out.rglob("*.tar"))
     shutil.rmtree(out)
     if written != count:
         raise SystemExit(f"{' '.join(command)}\nwrote {written} of {count} images: its rate would mean nothing")
-    return count / seconds
+    return Run(count / seconds, 1000 * cpu / count)
+
+
+def children_cpu() -> float:
+    """Return the CPU seconds of all processes that this one has waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def count_images(shard: Path) -> int:
@@ -106,7 +123,7 @@ def count_images(shard: Path) -> int:
 
 def tune_threads(command: list[str], out: Path, count: int) -> list[str]:
     """Return img2dataset's command with the number of threads that was fastest in one run each."""
-    rates = {threads: measure([*command, "--threads", str(threads)], out, count) for threads in THREADS}
+    rates = {threads: measure([*command, "--threads", str(threads)], out, count).rate for threads in THREADS}
     best = max(rates, key=lambda threads: rates[threads])
     tried = ", ".join(f"{threads}: {rate:,.1f}/s" for threads, rate in rates.items())
     print(f"  img2dataset by threads: {tried}; {best} are used", flush=True)
@@ -130,23 +147,25 @@ def compare(corpus: Path, kind: str, args: argparse.Namespace) -> None:
         if not args.peers_only:
             map_and_split(corpus, db)
             commands = {"shardforge": write_command(db, out, args.workers, shard_samples), **commands}
-        rates: dict[str, list[float]] = {tool: [] for tool in commands}
+        runs: dict[str, list[Run]] = {tool: [] for tool in commands}
         for _ in range(args.runs):
             for tool, command in commands.items():
-                rates[tool].append(measure(command, out, count))
-                print(f"  {tool:12} {rates[tool][-1]:9,.1f} images/s", flush=True)
-    report(rates, FLOORS[kind])
+                done = measure(command, out, count)
+                runs[tool].append(done)
+                print(f"  {tool:12} {done.rate:9,.1f} images/s, {done.cpu_ms:6.2f} CPU ms an image", flush=True)
+    report(runs, FLOORS[kind])
 
 
-def report(rates: dict[str, list[float]], floors: dict[str, float]) -> None:
-    """Print medians, spreads and how many times faster shardforge is."""
-    medians = {tool: statistics.median(values) for tool, values in rates.items()}
-    for tool, values in rates.items():
-        spread = (max(values) - min(values)) / medians[tool]
-        line = f"  {tool:12} median {medians[tool]:9,.1f} images/s, spread {spread:.0%}"
-        if tool in floors and "shardforge" in medians:
-            ratio = medians["shardforge"] / medians[tool]
-            line += f"; shardforge is {ratio:.2f} x as fast (floor {floors[tool]})"
+def report(runs: dict[str, list[Run]], floors: dict[str, float]) -> None:
+    """Print medians, spreads and how many times faster, and sparing of CPU time, shardforge is."""
+    rates = {tool: statistics.median(run.rate for run in done) for tool, done in runs.items()}
+    costs = {tool: statistics.median(run.cpu_ms for run in done) for tool, done in runs.items()}
+    for tool, done in runs.items():
+        spread = (max(run.rate for run in done) - min(run.rate for run in done)) / rates[tool]
+        line = f"  {tool:12} median {rates[tool]:9,.1f} images/s, spread {spread:.0%}, {costs[tool]:.2f} CPU ms"
+        if tool in floors and "shardforge" in runs:
+            ratio, saved = rates["shardforge"] / rates[tool], costs[tool] / costs["shardforge"]
+            line += f"; shardforge is {ratio:.2f} x as fast (floor {floors[tool]}), by CPU time {saved:.2f} x"
         print(line)
 
 
@@ -160,7 +179,7 @@ def measure_efficiency(corpus: Path, args: argparse.Namespace) -> None:
         for _ in range(args.runs):
             alone = convert_together(part, 1)
             together = convert_together(part, args.workers)
-            written = measure(write_command(db, out, args.workers, 1000), out, len(paths))
+            written = measure(write_command(db, out, args.workers, 1000), out, len(paths)).rate
             print(
                 f"  bare loop {alone:,.0f} images/s alone, {together:,.0f} in {args.workers} processes at once; "
                 f"write {written:,.0f} images/s: {written / (alone * args.workers):.1%} of {args.workers} x alone, "
@@ -216,6 +235,8 @@ def main() -> None:
     )
     parser.add_argument("--peers-only", action="store_true", help="leave shardforge out")
     args = parser.parse_args()
+    if os.getloadavg()[0] > QUIET_LOAD:
+        print(f"warning: load average {os.getloadavg()[0]}: another process is busy, only CPU times can be compared")
     for kind in ("inat", "eol"):
         corpus = getattr(args, kind)
         if corpus is not None and args.efficiency:

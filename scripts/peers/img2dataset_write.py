@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from img2dataset import download
+from img2dataset import download  # type: ignore[import-not-found]
 
 
 def main() -> None:

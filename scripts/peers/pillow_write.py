@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from PIL import Image
-from webdataset import ShardWriter
+from webdataset import ShardWriter  # type: ignore[import-untyped]
 
 SIZE = (224, 224)
 Sample = tuple[int, str, int]

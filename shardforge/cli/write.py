@@ -65,7 +65,14 @@ def _read_budget(context: click.Context, option: click.Parameter, value: str) ->
     help="How an image is brought to --size. [default: squash with --size, else none]",
 )
 @click.option("--upscale", is_flag=True, help="Enlarge images that are smaller than --size, too.")
-@click.option("--format", "image_format", type=click.Choice(["jpg", "png", "webp"]), default="jpg", show_default=True)
+@click.option(
+    "--format",
+    "image_format",
+    type=click.Choice(["jpg", "png", "webp"]),
+    default="jpg",
+    show_default=True,
+    help="Of the written images; jpg is baseline 4:2:0.",
+)
 @click.option("--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="Of JPEG and WebP.")
 @click.option("--passthrough", is_flag=True, help="Copy the bytes of images that need no change.")
 @click.option(

@@ -118,7 +118,7 @@ def _join_metadata(mapping: Mapping, source: Source, metadata: Metadata) -> tupl
     mapping.index("described", "value")
     mapping.execute(mapping.query("insert_matches"))
     mapping.index("matches", "position")
-    mapping.execute(mapping.query("update_listed"))
+    mapping.execute(mapping.query("join_metadata"))
     [(matched, used)] = mapping.rows("SELECT count(*), count(DISTINCT value) FROM matches")
     return matched, rows - used
 

@@ -115,7 +115,7 @@ def _apply_metadata(spec: SourceSpec, before: KnownSource | None, metadata: Meta
 def _mark_images(mapping: Mapping, spec: SourceSpec) -> None:
     """Change the rows of images that need not be read for it."""
     with mapping.transaction():
-        mapping.execute(mapping.query("update_described"))
+        mapping.execute(mapping.query("replace_described"))
         mapping.execute(mapping.query("update_vanished"))
         mapping.execute(mapping.query("delete_listable"), source=spec.name)
 

@@ -1,0 +1,51 @@
+# make demo: see it work; make test: check all of it. Both need Python 3.11 or later with pip and venv, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test test-slurm lint format docs clean
+.DELETE_ON_ERROR:
+
+help: ## Say what there is to make.
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+demo: .venv/core ## Turn the photos in data/ into verified shards, in the folder demo/.
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
+
+test: .venv/dev lint ## Run the linters and the tests.
+	$(BIN)/pytest -m "not slurm"
+
+test-slurm: .venv/dev ## Run the tests that need Slurm (Debian: apt-get install slurm-wlm munge).
+	$(BIN)/pytest -m slurm
+
+lint: .venv/dev ## Check style and types.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/dev ## Bring the code into its format.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: .venv/dev ## Write docs/commands.md from the commands' own help.
+	$(BIN)/python scripts/make_reference.py
+
+clean: ## Remove what make has made.
+	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/core: .venv/pyvenv.cfg
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/dev: .venv/pyvenv.cfg
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv/pyvenv.cfg: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Error: $(PYTHON) is not Python 3.11 or later; name one that is: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "Error: $(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
