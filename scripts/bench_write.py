@@ -177,22 +177,24 @@ def measure_efficiency(corpus: Path, args: argparse.Namespace) -> None:
         map_and_split(corpus, db)
         part = paths[:: max(1, len(paths) // PURE_IMAGES)]
         for _ in range(args.runs):
-            alone = convert_together(part, 1)
-            together = convert_together(part, args.workers)
-            written = measure(write_command(db, out, args.workers, 1000), out, len(paths)).rate
-            print(
-                f"  bare loop {alone:,.0f} images/s alone, {together:,.0f} in {args.workers} processes at once; "
-                f"write {written:,.0f} images/s: {written / (alone * args.workers):.1%} of {args.workers} x alone, "
-                f"{written / together:.1%} of at once (floor {EFFICIENCY_FLOOR:.0%})",
-                flush=True,
-            )
+            alone, together = convert_together(part, 1), convert_together(part, args.workers)
+            written = measure(write_command(db, out, args.workers, 1000), out, len(paths))
+            shares = {
+                f"of {args.workers} x alone": written.rate / (alone.rate * args.workers),
+                "of at once": written.rate / together.rate,
+                "by CPU time": alone.cpu_ms / written.cpu_ms,
+            }
+            print(f"  bare loop    {alone.rate:,.0f} images/s alone, {together.rate:,.0f} in {args.workers} at once")
+            print(f"  shardforge   {written.rate:,.0f} images/s; floor {EFFICIENCY_FLOOR:.0%}", end="")
+            print("".join(f"; {share:.1%} {what}" for what, share in shares.items()), flush=True)
 
 
-def convert_together(paths: list[Path], processes: int) -> float:
-    """Return the images per second of the bare conversion loop in some processes at once, each with all the images."""
+def convert_together(paths: list[Path], processes: int) -> Run:
+    """Run the bare conversion loop in some processes at once, each with all the images; rates add up."""
     barrier = Barrier(processes)
     with ProcessPoolExecutor(processes, initializer=_set_barrier, initargs=(barrier,)) as pool:
-        return sum(pool.map(convert_alone, [paths] * processes))
+        runs = list(pool.map(convert_alone, [paths] * processes))
+    return Run(sum(run.rate for run in runs), statistics.mean(run.cpu_ms for run in runs))
 
 
 def _set_barrier(barrier: Any) -> None:
@@ -200,8 +202,8 @@ def _set_barrier(barrier: Any) -> None:
     _start = barrier
 
 
-def convert_alone(paths: list[Path]) -> float:
-    """Return the images per second of one process that converts images which it holds in memory."""
+def convert_alone(paths: list[Path]) -> Run:
+    """Convert images held in memory, in one process and thread."""
     from shardforge.images.convert import Conversion, choose_codec, convert_image
 
     conversion = Conversion(
@@ -217,10 +219,11 @@ def convert_alone(paths: list[Path]) -> float:
     images = [path.read_bytes() for path in paths]
     convert_image(images[0], conversion)
     _start.wait()
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     for data in images:
         convert_image(data, conversion)
-    return len(images) / (time.perf_counter() - started)
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    return Run(len(images) / seconds, 1000 * cpu / len(images))
 
 
 def main() -> None:

@@ -9,7 +9,8 @@
 # folder that all nodes see. Set SHARDFORGE_VENV as for make-mapping.sh, and SHARDFORGE_EXECUTOR=local|ray to choose
 # what the number of nodes would decide.
 #
-# A core writes some hundred images a second, so it takes about an hour for each million; a worker needs about 1 GB.
+# The time goes into decoding and encoding; docs/benchmarks.md has images per second and core. An image of the largest
+# size that is accepted (--max-pixels) takes 0.6 GB when decoded, hence 2 GB for each core.
 #SBATCH --job-name=make-wds
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1

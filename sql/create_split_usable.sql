@@ -9,7 +9,8 @@ WHERE reason IS NULL AND key NOT IN (SELECT key FROM exclusions WHERE key IS NOT
 
 -- The contents that more than one record has: few, and all that can tie nodes together.
 CREATE TEMP TABLE shared AS
-SELECT content_hash FROM usable WHERE content_hash IS NOT NULL GROUP BY content_hash HAVING count(*) > 1;
+SELECT content_hash, count(*) AS images, coalesce(min(label) <> max(label), FALSE) AS conflicting
+FROM usable WHERE content_hash IS NOT NULL GROUP BY content_hash HAVING count(*) > 1;
 
 -- Nodes whose group has another name; empty while no content ties two nodes together.
 CREATE TEMP TABLE merged (node VARCHAR, name VARCHAR);

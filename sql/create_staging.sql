@@ -6,16 +6,6 @@ SELECT CAST(0 AS BIGINT) AS position, key, source, path, "offset", bytes, mtime,
        metadata, reason
 FROM images WHERE false;
 
--- described: a row of the metadata table; `value` is what names the image.
-CREATE TEMP TABLE described AS
-SELECT path AS value,
-       label, group_id, kingdom, phylum, "class", "order", family, genus, species, common_name, license, author, url,
-       metadata
-FROM images WHERE false;
-
--- matches: a listed image and the value of the metadata row that describes it.
-CREATE TEMP TABLE matches (position BIGINT, value VARCHAR);
-
 -- changes: a listed image that differs from what is mapped (see insert_changes.sql), numbered from 0 in each kind of change.
 CREATE TEMP TABLE changes (position BIGINT, change VARCHAR, number BIGINT);
 

@@ -1,7 +1,5 @@
 -- drop_staging.sql: the opposite of create_staging.sql; also after a scan that stopped half-way.
 DROP TABLE IF EXISTS listed;
-DROP TABLE IF EXISTS described;
-DROP TABLE IF EXISTS matches;
 DROP TABLE IF EXISTS changes;
 DROP TABLE IF EXISTS vanished;
 DROP TABLE IF EXISTS replaced;

@@ -91,9 +91,10 @@ def as_nobody(code: str, *arguments: object) -> subprocess.CompletedProcess[str]
 
 #: Imported while still root: the interpreter's folder may be closed to others.
 PRELOAD = (
-    "import sys, duckdb\n"
+    "import sys, duckdb, numpy.ma\n"
     "from shardforge.cli import main\n"
-    "import shardforge.dataset.write, shardforge.executors.local, shardforge.mapping.duckdb, shardforge.images.convert\n"
+    "import shardforge.dataset.write, shardforge.executors.local, shardforge.images.convert\n"
+    "import shardforge.mapping.duckdb, shardforge.mapping.sqlite, shardforge.mapping.update\n"
 )
 
 __all__ = [

@@ -223,6 +223,14 @@ def test_leaving_early_stops_the_tasks_and_the_next_run_is_whole(executor: Execu
     assert run_all(executor, square, [1, 2, 3]) == {1: 1, 2: 4, 3: 9}
 
 
+def test_the_end_of_a_run_and_of_the_block_leave_no_process_too_many() -> None:
+    with open_executor("local", WORKERS) as executor:
+        next(executor.run(sleep, [0.0, *[600.0] * 5]))
+        assert run_all(executor, square, [1, 2, 3]) == {1: 1, 2: 4, 3: 9}
+        assert len(multiprocessing.active_children()) == WORKERS
+    assert multiprocessing.active_children() == []
+
+
 def test_an_error_in_the_block_leaves_no_process() -> None:
     def interrupt() -> None:
         with open_executor("local", WORKERS) as executor:

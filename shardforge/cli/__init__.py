@@ -5,6 +5,7 @@ Libraries are imported inside the commands, so that `--help` loads neither duckd
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -50,6 +51,7 @@ def main() -> None:
 
     Results go to stdout, progress to stderr. Exit status: 0 good, 1 the work found problems, 2 wrong usage.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit ends a run as Ctrl-C does
 
 
 main.add_command(map_command)

@@ -18,7 +18,7 @@ from shardforge.reasons import MEANING
 
 if TYPE_CHECKING:
     from shardforge.mapping import Mapping
-    from shardforge.mapping.known_sources import Metadata
+    from shardforge.mapping.known_sources import MetadataFile
     from shardforge.mapping.update import MapReport
     from shardforge.sources import SourceSpec
 
@@ -45,7 +45,7 @@ _EXAMPLES = 3
 @click.option(
     "--on",
     metavar="COLUMN",
-    help="Its column that names an image: by path, else file name, else file name without suffix.",
+    help="Its column to join by: paths, file names or stems; or key, label, group_id, a taxonomic rank, url.",
 )
 @click.option("--no-hash", is_flag=True, help="Read headers only; duplicates are not found then.")
 @executor_options
@@ -105,12 +105,12 @@ def _open(db: Path, *, dry_run: bool, create: bool) -> Iterator[Mapping]:
         yield stack.enter_context(open_mapping(db, write=not dry_run, create=create and not dry_run))
 
 
-def _read_metadata(file: Path | None, column: str | None) -> Metadata | None:
-    from shardforge.mapping.known_sources import Metadata
+def _read_metadata(file: Path | None, column: str | None) -> MetadataFile | None:
+    from shardforge.mapping.known_sources import MetadataFile
 
     if (file is None) != (column is None):
         raise UsageError("--metadata FILE and --on COLUMN belong together: give both or neither")
-    return None if file is None or column is None else Metadata(file.absolute(), column)
+    return None if file is None or column is None else MetadataFile(file.absolute(), column)
 
 
 def _parse_sources(sources: tuple[str, ...], options: tuple[str, ...]) -> list[SourceSpec]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,13 +48,6 @@ def executor_options(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add `--json`: the result as one JSON object on stdout."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")(command)
-
-
-def count_workers(workers: int | None) -> int:
-    """Return the number of worker processes asked for, or one for each core that this process may use."""
-    if workers is not None:
-        return workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def print_json(result: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ from shardforge.errors import UsageError
 if TYPE_CHECKING:
     from shardforge.splits import Moves, SplitReport
 
-_SHOWN_ENTRIES = 5
+_SHOWN = 5
 
 
 @click.command("split")
@@ -148,31 +149,38 @@ def print_report(report: SplitReport) -> None:
     if report.moves is not None:
         print_moves(report.moves)
     if report.dry_run:
-        click.echo("Dry run: nothing was stored.")
+        click.echo("\nDry run: nothing was stored.")
 
 
 def print_moves(moves: Moves) -> None:
     """Print what changed against the last run of this name, and why."""
+    click.echo()
     if not moves.changed and not moves.causes:
         click.echo("Nothing changed since the last run.")
         return
     moved = sum(images for _, _, images in moves.moved)
-    click.echo(f"\nSince the last run {moved:,} keys moved ({', '.join(moves.causes)}):")
-    rows = [*moves.moved, ("", "new", moves.new), ("vanished", "", moves.vanished)]
-    print_table(("from", "to", "images"), [row for row in rows if row[2]] or [("none", "none", 0)])
+    click.echo(f"Since the last run {moved:,} keys moved. Why: {', '.join(moves.causes)}.")
+    rows = [*moves.moved, ("(new)", "", moves.new), ("", "(vanished)", moves.vanished)]
+    if changed := [row for row in rows if row[2]]:
+        print_table(("from", "to", "images"), changed)
 
 
 def warn_about(report: SplitReport) -> None:
     """Say on stderr what the user should look at."""
     for name, entries in report.unmatched.items():
-        shown = ", ".join(entries[:_SHOWN_ENTRIES]) + (", …" if len(entries) > _SHOWN_ENTRIES else "")
-        click.echo(f"Warning: {len(entries):,} entries of exclusion list {name} match no record: {shown}", err=True)
+        _warn(f"{len(entries):,} entries of exclusion list {name} match no record", entries)
+    for name in report.empty_lists:
+        _warn(f"exclusion list {name} has no entries, so it keeps nothing out")
     if report.conflicts:
-        click.echo(
-            f"Warning: {report.conflicts:,} contents ({report.conflict_images:,} images) occur under several labels; "
-            "sql/list_group_label_conflicts.sql lists them",
-            err=True,
+        _warn(
+            f"{report.conflicts:,} contents ({report.conflict_images:,} images) occur under several labels; "
+            "sql/list_group_label_conflicts.sql lists them"
         )
     if report.held_back:
-        shown = ", ".join(name or "(none)" for name in report.held_back_classes[:_SHOWN_ENTRIES])
-        click.echo(f"Warning: {report.held_back:,} classes have no record in validation: {shown}, …", err=True)
+        _warn(f"{report.held_back:,} classes have no record in validation", report.held_back_classes)
+
+
+def _warn(what: str, examples: Sequence[str] = ()) -> None:
+    shown = ", ".join(example or "(none)" for example in examples[:_SHOWN])
+    more = ", …" if len(examples) > _SHOWN else ""
+    click.echo(f"Warning: {what}{': ' if shown else ''}{shown}{more}", err=True)

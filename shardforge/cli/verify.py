@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shardforge.cli.options import count_workers, executor_options, json_option, print_json
+from shardforge.cli.options import executor_options, json_option, print_json
 from shardforge.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def verify_command(
         raise click.UsageError("--class-file goes with --shardlist; INFO names its own.")
     with (
         Progress(quiet=as_json) as progress,
-        open_executor(
-            executor, count_workers(workers), preload=("shardforge.verify.shard",), address=ray_address
-        ) as pool,
+        open_executor(executor, workers, preload=("shardforge.verify.shard",), address=ray_address) as pool,
     ):
         if info is None:
             problems = _verify_tars(shardlist, level or "decode", class_file, pool, progress)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardforge.cli.options import count_workers, db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.options import db_option, executor_options, json_option, print_json, print_table
 from shardforge.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def write_command(
     preload = ("shardforge.dataset.shard",)
     with (
         Progress(quiet=as_json) as progress,
-        open_executor(executor, count_workers(workers), preload=preload, address=ray_address) as pool,
+        open_executor(executor, workers, preload=preload, address=ray_address) as pool,
     ):
         options = _read_options(db, out, choices)  # while the workers start
         report = write_dataset(
@@ -219,7 +219,7 @@ def _read_members(text: str | None, label: str | None) -> tuple[str, ...]:
 def _print_plan(db: Path, options: WriteOptions, *, as_json: bool) -> None:
     import tempfile
 
-    from shardforge.dataset.plan import write_plan
+    from shardforge.dataset.planning import write_plan
     from shardforge.mapping import open_mapping
 
     with tempfile.TemporaryDirectory() as scratch, open_mapping(db) as mapping:

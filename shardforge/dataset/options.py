@@ -44,9 +44,7 @@ class WriteOptions:
         for member in self.members:
             if member not in ("cls", "json") and member.removesuffix(".txt") not in TEXT_COLUMNS:
                 columns = ", ".join(TEXT_COLUMNS)
-                raise UsageError(
-                    f"--members {member}: not known; choose cls, json, or COLUMN.txt of {columns}"
-                )
+                raise UsageError(f"--members {member}: not known; choose cls, json, or COLUMN.txt of {columns}")
         if len(set(self.members)) != len(self.members):
             raise UsageError(f"--members {','.join(self.members)}: a member stands there twice")
         if self.label is None and "cls" in self.members:

@@ -17,7 +17,8 @@ from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
 from shardforge.dataset.manifest import build_manifest, write_companions, write_manifest
 from shardforge.dataset.options import WriteOptions
-from shardforge.dataset.plan import Plan, PlannedShard, read_plan, write_plan
+from shardforge.dataset.plan import Plan, PlannedShard, read_plan
+from shardforge.dataset.planning import write_plan
 from shardforge.dataset.receipt import Receipt, read_receipt
 from shardforge.dataset.record import record_dataset
 from shardforge.dataset.shard import ShardResult, ShardTask, write_shard

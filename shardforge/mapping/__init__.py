@@ -62,7 +62,11 @@ def _check_place(path: Path, *, write: bool, create: bool) -> None:
     if write:
         # Both engines also make files beside the database: a journal, a write-ahead log, temporary space.
         for place in (path, path.parent):
-            if place.exists() and not os.access(place, os.W_OK):
+            if place.exists() and not _may(place, os.W_OK):
                 raise explain_os_error(OSError(errno.EACCES, os.strerror(errno.EACCES)), place)
-    elif not os.access(path, os.R_OK):
+    elif not _may(path, os.R_OK):
         raise MappingError(f"{path}: not readable (permission denied); ask its owner for read permission")
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)

@@ -55,7 +55,8 @@ class DuckDBMapping(Mapping):
         try:
             self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM inserted_rows")
         finally:
-            self._connection.unregister("inserted_rows")
+            with suppress(duckdb.TransactionException):  # not the error that matters when the insert has failed
+                self._connection.unregister("inserted_rows")
 
     def _tables(self) -> list[tuple[Any, ...]]:
         return self.rows("SELECT table_name FROM duckdb_tables() WHERE NOT temporary")

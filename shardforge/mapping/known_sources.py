@@ -14,8 +14,8 @@ from shardforge.sources import SourceSpec
 
 
 @dataclass(frozen=True)
-class Metadata:
-    """A table that says more about images; its column `column` names them, see sql/insert_matches.sql."""
+class MetadataFile:
+    """A table that says more about images, and its column that is joined to them."""
 
     file: Path
     column: str
@@ -26,7 +26,7 @@ class KnownSource:
     """A source and the metadata table that was joined to it."""
 
     spec: SourceSpec
-    metadata: Metadata | None = None
+    metadata: MetadataFile | None = None
 
 
 def read_known(mapping: Mapping) -> dict[str, KnownSource]:
@@ -37,7 +37,7 @@ def read_known(mapping: Mapping) -> dict[str, KnownSource]:
     known = {}
     for name, kind, root, file, options, metadata_file, metadata_column in rows:
         spec = SourceSpec(name, kind, Path(root), json.loads(options), Path(file) if file else None)
-        known[name] = KnownSource(spec, Metadata(Path(metadata_file), metadata_column) if metadata_file else None)
+        known[name] = KnownSource(spec, MetadataFile(Path(metadata_file), metadata_column) if metadata_file else None)
     return known
 
 

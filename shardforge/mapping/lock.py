@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from pathlib import Path
 
 from shardforge.errors import MappingError
 
+_COMMAND_LENGTH = 300
 _PID = re.compile(r"\(PID (\d+)\)")
 
 
@@ -43,4 +45,5 @@ def _command_line(pid: int) -> str:
         raw = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         raw = b""
-    return raw.replace(b"\0", b" ").decode("utf-8", "replace").strip() or "its command line is not known"
+    command = " ".join(raw.replace(b"\0", b" ").decode("utf-8", "replace").split())
+    return textwrap.shorten(command, _COMMAND_LENGTH, placeholder=" ...") or "its command line is not known"

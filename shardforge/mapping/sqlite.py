@@ -6,7 +6,7 @@ import errno
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import islice, repeat
 from typing import Any
 
@@ -25,7 +25,7 @@ _WAIT_SECONDS = 2.0
 # One writer alone, as in DuckDB. A rollback journal and not a write-ahead log, which network file systems cannot share.
 _WRITER = f"""
 PRAGMA locking_mode = EXCLUSIVE;
-PRAGMA journal_mode = TRUNCATE;
+PRAGMA journal_mode = DELETE;
 PRAGMA synchronous = NORMAL;
 PRAGMA cache_size = -{_CACHE_KIB};
 BEGIN EXCLUSIVE;
@@ -35,7 +35,7 @@ _READER = f"PRAGMA cache_size = -{_CACHE_KIB}; SELECT count(*) FROM sqlite_schem
 
 
 class SQLiteMapping(Mapping):
-    """A mapping in a SQLite file."""
+    """A mapping in a SQLite file. Temporary tables that outgrow the cache go to SQLITE_TMPDIR, or else /var/tmp."""
 
     engine = "sqlite"
 
@@ -79,8 +79,10 @@ class SQLiteMapping(Mapping):
     def _insert(self, table: str, rows: pa.Table) -> None:
         names = ", ".join(f'"{name}"' for name in rows.column_names)
         marks = ", ".join("?" * rows.num_columns)
-        for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
-            self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", _tuples(batch))
+        # Without a transaction SQLite would sync the disk after every row.
+        with nullcontext() if self._connection.in_transaction else self.transaction():
+            for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
+                self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", _tuples(batch))
 
     def _tables(self) -> list[tuple[Any, ...]]:
         return self.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")

@@ -10,21 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from shardforge.errors import MappingError, SourceError, UsageError
+from shardforge.errors import MappingError, SourceError
 from shardforge.mapping.base import Mapping
-from shardforge.mapping.known_sources import Metadata
-from shardforge.records import DESCRIPTIVE
 from shardforge.sources import Source
-from shardforge.sources.columns import as_text, describe
-from shardforge.sources.listing import relative_path
-from shardforge.sources.table_file import read_table
+from shardforge.sources.metadata import Metadata, join_metadata
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Changes:
-    """How many images of a source are listed, and how many of these are of each kind; see sql/insert_changes.sql."""
+    """Images of a source: how many are listed, and how many are of each kind of sql/insert_changes.sql.
+
+    `matched` images are described by the metadata, `unmatched` of its rows describe none.
+    """
 
     listed: int
     new: int
@@ -50,11 +49,9 @@ def stage(
     mapping: Mapping, source: Source, metadata: Metadata | None, *, hash_content: bool, progress: Progress
 ) -> Changes:
     """List a source, join the metadata to it, compare it with the mapping, and count."""
-    name = source.spec.name
-    listed = _stage_listing(mapping, source, progress)
-    matched, unmatched = _join_metadata(mapping, source, metadata) if metadata else (0, 0)
+    listed = _stage_listing(mapping, source, metadata, progress)
     mapping.execute(mapping.query("insert_changes"), hash=int(hash_content))
-    mapping.execute(mapping.query("insert_vanished"), source=name)
+    mapping.execute(mapping.query("insert_vanished"), source=source.spec.name)
     mapping.index("changes", "number")
     counts: Counter[str] = Counter(dict(mapping.rows("SELECT change, count(*) FROM changes GROUP BY change")))
     [(vanished, named)] = mapping.rows(
@@ -68,8 +65,8 @@ def stage(
         described=counts["described"],
         unchanged=listed - counts.total() - named,
         vanished=vanished,
-        matched=matched,
-        unmatched=unmatched,
+        matched=metadata.matched if metadata else 0,
+        unmatched=metadata.unmatched if metadata else 0,
     )
 
 
@@ -79,13 +76,15 @@ def select_changed(mapping: Mapping, change: str, first: int, end: int, size: in
     return [batch.drop_columns(["position"]) for batch in batches]
 
 
-def _stage_listing(mapping: Mapping, source: Source, progress: Progress) -> int:
+def _stage_listing(mapping: Mapping, source: Source, metadata: Metadata | None, progress: Progress) -> int:
+    """Fill `listed`, ready for joins; return how many rows that are."""
     spec = source.spec
     listed = 0
     with mapping.transaction():
         for batch in source.list():
+            records = join_metadata(batch, metadata) if metadata else batch
             numbers = pa.array(np.arange(listed, listed + batch.num_rows))
-            mapping.insert("listed", batch.append_column("position", numbers))
+            mapping.insert("listed", records.append_column("position", numbers))
             listed += batch.num_rows
             progress(f"list {spec.name}", listed, 0)
     if listed == 0:
@@ -102,42 +101,3 @@ def _stage_listing(mapping: Mapping, source: Source, progress: Progress) -> int:
             "keep one of them"
         )
     return listed
-
-
-def _join_metadata(mapping: Mapping, source: Source, metadata: Metadata) -> tuple[int, int]:
-    """Describe the listed images by a table; return how many images it describes, and its rows without an image."""
-    rows = _stage_metadata(mapping, source, metadata)
-    twice = mapping.rows(
-        "SELECT value, count(*) FROM described WHERE value IS NOT NULL GROUP BY value HAVING count(*) > 1 LIMIT 1"
-    )
-    if twice:
-        raise MappingError(
-            f"--metadata {metadata.file}: {metadata.column} is {twice[0][0]!r} in {twice[0][1]} rows; "
-            "keep one row for each image"
-        )
-    mapping.index("described", "value")
-    mapping.execute(mapping.query("insert_matches"))
-    mapping.index("matches", "position")
-    mapping.execute(mapping.query("join_metadata"))
-    [(matched, used)] = mapping.rows("SELECT count(*), count(DISTINCT value) FROM matches")
-    return matched, rows - used
-
-
-def _stage_metadata(mapping: Mapping, source: Source, metadata: Metadata) -> int:
-    schema = pa.schema([(name, pa.string()) for name in ("value", *DESCRIPTIVE)])
-    root = bytes(source.spec.root)
-    count = 0
-    with mapping.transaction():
-        for columns in read_table(metadata.file):
-            if metadata.column not in columns:
-                raise UsageError(
-                    f"--on {metadata.column}: {metadata.file} has no such column; it has {', '.join(columns)}"
-                )
-            texts = map(as_text, columns.pop(metadata.column))
-            values = [None if text is None else relative_path(root, text) for text in texts]
-            said = {"value": values, **describe(columns, len(values))}
-            count += len(values)
-            mapping.insert(
-                "described", pa.table({name: pa.array(said[name], schema.field(name).type) for name in said})
-            )
-    return count

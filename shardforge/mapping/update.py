@@ -12,10 +12,11 @@ from shardforge import reasons
 from shardforge.executors.base import Executor
 from shardforge.mapping.base import Mapping
 from shardforge.mapping.buffer import RecordBuffer
-from shardforge.mapping.known_sources import KnownSource, Metadata, check_source, read_known, store_source
+from shardforge.mapping.known_sources import KnownSource, MetadataFile, check_source, read_known, store_source
 from shardforge.mapping.scan import ScanTask, scan_part
 from shardforge.mapping.staging import Changes, Progress, select_changed, stage, staging
 from shardforge.sources import Source, SourceSpec, open_source
+from shardforge.sources.metadata import Metadata, load_metadata
 
 _TASK_ROWS = 4_096
 _QUERY_ROWS = 16 * _TASK_ROWS
@@ -53,7 +54,7 @@ def map_sources(
     executor: Executor,
     *,
     hash_content: bool = True,
-    metadata: Metadata | None = None,
+    metadata: MetadataFile | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> MapReport:
     """Scan `sources` into `mapping`.
@@ -70,7 +71,7 @@ def map_sources(
     for source, before in _open_sources(mapping, sources):
         now = _apply_metadata(source.spec, before, metadata)
         with staging(mapping):
-            found = stage(mapping, source, now.metadata, hash_content=hash_content, progress=progress)
+            found = stage(mapping, source, _load(now.metadata), hash_content=hash_content, progress=progress)
             if now != before:
                 store_source(mapping, now)
             _mark_images(mapping, source.spec)
@@ -87,7 +88,7 @@ def find_changes(
     sources: Sequence[SourceSpec],
     *,
     hash_content: bool = True,
-    metadata: Metadata | None = None,
+    metadata: MetadataFile | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> MapReport:
     """Return what `map_sources` would find before it reads images; write nothing."""
@@ -95,7 +96,7 @@ def find_changes(
     for source, before in _open_sources(mapping, sources):
         now = _apply_metadata(source.spec, before, metadata)
         with staging(mapping):
-            found = stage(mapping, source, now.metadata, hash_content=hash_content, progress=progress)
+            found = stage(mapping, source, _load(now.metadata), hash_content=hash_content, progress=progress)
         changes[source.spec.name] = found
     return MapReport(changes)
 
@@ -108,8 +109,12 @@ def _open_sources(mapping: Mapping, sources: Sequence[SourceSpec]) -> list[tuple
     return [(open_source(spec), known.get(spec.name)) for spec in sources]
 
 
-def _apply_metadata(spec: SourceSpec, before: KnownSource | None, metadata: Metadata | None) -> KnownSource:
+def _apply_metadata(spec: SourceSpec, before: KnownSource | None, metadata: MetadataFile | None) -> KnownSource:
     return KnownSource(spec, metadata or (before.metadata if before else None))
+
+
+def _load(table: MetadataFile | None) -> Metadata | None:
+    return load_metadata(table.file, table.column) if table else None
 
 
 def _mark_images(mapping: Mapping, spec: SourceSpec) -> None:

@@ -81,11 +81,11 @@ def assign_splits(
         place_records(mapping, request)
         step(3, "cut splits")
         find_cuts(mapping, request)
-        _prove(mapping)
         step(4, "compare with the stored split")
         parameters = {**request.parameters(), "exclusions": digest_exclusions(mapping)}
         moves = compare_runs(mapping, request, parameters)
         report = build_report(mapping, request, parameters, lists, merged=merged, moves=moves, dry_run=dry_run)
+        _prove(mapping, report)
         if dry_run:
             raise _DryRunError
         step(5, "store the split")
@@ -102,13 +102,15 @@ def _choose_rule(rule: str | None, stratify: str | None) -> str:
     return rule or "hash"
 
 
-def _prove(mapping: Mapping) -> None:
+def _prove(mapping: Mapping, report: SplitReport) -> None:
     """Refuse to store a split that breaks what every split guarantees."""
-    [(unassigned, torn)] = mapping.rows(mapping.query("prove_split"))
-    if unassigned or torn:
+    [(usable,)] = mapping.rows("SELECT count(*) FROM usable")
+    assigned = sum(count.images for count in report.splits)
+    torn = mapping.rows(f"SELECT count(*) FROM ({mapping.query('list_split_torn')}) AS torn")[0][0]
+    if assigned != usable or torn:
         raise SplitError(
-            f"{mapping.path}: the split is not sound and was not stored: {unassigned:,} records without exactly one "
-            f"split, {torn:,} contents in two splits; sql/check_image_keys.sql shows whether a key is mapped twice"
+            f"{mapping.path}: the split is not sound and was not stored: {assigned:,} of {usable:,} usable records "
+            f"have a split and {torn:,} contents stand in two; sql/check_image_keys.sql shows keys mapped twice"
         )
 
 

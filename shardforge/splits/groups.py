@@ -7,13 +7,13 @@ connected; the smallest value of a connected set names the group, so that the na
 from __future__ import annotations
 
 from shardforge.mapping import Mapping
-from shardforge.splits.request import SplitRequest
+from shardforge.splits.request import NULL, SplitRequest
 
 
 def group_records(mapping: Mapping, request: SplitRequest) -> int:
     """Find the groups of all usable records; return how many values of the grouping column took another's name."""
     column = request.group_by
-    node = f"'{column}:' || nullif(\"{column}\", '')" if column else "CAST(NULL AS VARCHAR)"
+    node = f"'{column}:' || nullif(\"{column}\", '')" if column else NULL
     label_class = f'"{request.stratify}"' if request.stratify else "''"
     mapping.execute(mapping.query("create_split_usable").format(node=node, label_class=label_class))
     return _merge_nodes(mapping) if column else 0

@@ -32,9 +32,10 @@ class SplitCount:
 class SplitReport:
     """The outcome of one run.
 
-    `subsets` are cumulated: each holds the smaller ones. `merged` counts values of the grouping column that share an
-    image with another value and so its group. `conflicts` counts contents that occur under several labels. `moves` is
-    None for a new name. `held_back` counts the classes without validation, `held_back_classes` shows the first of them.
+    `subsets` are cumulated: each holds the smaller ones. `unmatched` has the entries of each list that name no record,
+    `empty_lists` the lists that were given and have none. `merged` counts values of the grouping column that share an
+    image with another value and so its group. `conflicts` counts contents that occur under several labels. `held_back`
+    counts the classes without validation, `held_back_classes` shows the first. `moves` is None for a new name.
     """
 
     name: str
@@ -45,6 +46,7 @@ class SplitReport:
     subsets: tuple[SplitCount, ...]
     exclusions: tuple[ExclusionCount, ...]
     unmatched: dict[str, list[str]]
+    empty_lists: tuple[str, ...]
     merged: int
     conflicts: int
     conflict_images: int
@@ -73,8 +75,11 @@ def build_report(
     images = {count.split: count.images for count in splits}
     subsets = _count_subsets(mapping, request, images.get("train", 0))
     _require_filled(mapping, request, {**images, **{count.split: count.images for count in subsets}})
+    exclusions = count_exclusions(mapping, lists)
     held_back = mapping.rows(mapping.query("list_split_held_back")) if request.stratify else []
-    [(conflicts, conflict_images)] = mapping.rows(mapping.query("count_group_conflicts"))
+    [(conflicts, conflict_images)] = mapping.rows(
+        "SELECT count(*), CAST(coalesce(sum(images), 0) AS BIGINT) FROM shared WHERE conflicting"
+    )
     return SplitReport(
         name=request.name,
         seed=request.seed,
@@ -82,8 +87,9 @@ def build_report(
         parameters=parameters,
         splits=splits,
         subsets=subsets,
-        exclusions=count_exclusions(mapping, lists),
+        exclusions=exclusions,
         unmatched=list_unmatched(mapping),
+        empty_lists=tuple(sorted({path.stem for path in lists} - {count.list for count in exclusions})),
         merged=merged,
         conflicts=conflicts,
         conflict_images=conflict_images,
@@ -95,13 +101,12 @@ def build_report(
 
 
 def _count_splits(mapping: Mapping, request: SplitRequest) -> tuple[SplitCount, ...]:
-    rows = mapping.rows("SELECT split, count(*), count(DISTINCT label) FROM assigned GROUP BY split")
-    counted = {split: (images, classes) for split, images, classes in rows}
+    # One statement for each split: in SQLite, GROUP BY would sort all records.
+    statement = "SELECT count(*), count(DISTINCT label) FROM assigned WHERE split = $split"
+    counted = {split: mapping.rows(statement, split=split)[0] for split in ("train", *request.shares)}
     total = sum(images for images, _ in counted.values())
     return tuple(
-        SplitCount(split, images, images / max(total, 1), classes)
-        for split in ("train", *request.shares)
-        for images, classes in [counted.get(split, (0, 0))]
+        SplitCount(split, images, images / max(total, 1), classes) for split, (images, classes) in counted.items()
     )
 
 

@@ -17,6 +17,9 @@ COLUMNS = ("source", *(name for name in DESCRIPTIVE if name != "metadata"))
 #: Splits that take a share; train is what remains.
 HELD_OUT = ("validation", "test")
 
+#: A text column without a value, in SQL.
+NULL = "CAST(NULL AS VARCHAR)"
+
 # Positions are 64 bits; a database multiplies these numbers with counts of records in 64 bits.
 _POSITION_BITS = 64
 _MAX_DENOMINATOR = 10**8

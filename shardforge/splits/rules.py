@@ -8,16 +8,19 @@ shares alone, `exact` and `stratified` from the records.
 from __future__ import annotations
 
 from shardforge.mapping import Mapping
-from shardforge.splits.request import SplitRequest, share_to_position
+from shardforge.splits.request import NULL, SplitRequest, share_to_position
 
 
 def place_records(mapping: Mapping, request: SplitRequest) -> None:
     """Give every usable record its group's position under the seed."""
-    subset_position = (
-        f"substr(sha256('{request.seed}:subset:' || group_id), 1, 16)" if request.subsets else "CAST(NULL AS VARCHAR)"
+    subset_position = f"substr(sha256('{request.seed}:subset:' || group_id), 1, 16)" if request.subsets else NULL
+    shared_content = (
+        "CASE WHEN u.content_hash IN (SELECT content_hash FROM shared) THEN u.content_hash END"
+        if request.group_by
+        else NULL
     )
     statement = mapping.query("place_split_records")
-    mapping.execute(statement.format(seed=request.seed, subset_position=subset_position))
+    mapping.execute(statement.format(seed=request.seed, subset_position=subset_position, shared_content=shared_content))
     if request.stratify:
         mapping.execute(mapping.query("settle_group_classes"))
 
@@ -49,4 +52,4 @@ def _choose_subset(request: SplitRequest) -> str:
         f"WHEN p.subset_position < '{share_to_position(share)}' THEN '{name}'"
         for name, share in request.ordered_subsets()
     ]
-    return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
+    return f"CASE {' '.join(cases)} END" if cases else NULL

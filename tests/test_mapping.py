@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from pipeline import as_nobody
+
+from shardforge.errors import MappingError, UsageError
+from shardforge.mapping import Mapping, open_mapping
+
+QUERIES = [
+    "count_by_class",
+    "count_by_license",
+    "count_by_reason",
+    "count_by_source",
+    "count_long_tail",
+    "list_duplicates",
+    "list_failures",
+]
+
+
+@pytest.fixture(params=["duckdb", "sqlite"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / f"mapping.{request.param}"
+
+
+def create(db: Path) -> Mapping:
+    return open_mapping(db, write=True, create=True)
+
+
+def images(keys: list[str], **columns: list) -> pa.Table:
+    return pa.table({"key": keys, "source": ["s"] * len(keys), "path": keys, **columns})
+
+
+def test_rows_come_back_as_they_were_inserted(db: Path) -> None:
+    rows = images(["a", "b", "c"], **{"class": ["x", None, "é"], "offset": [1, None, 2**40]})
+    with create(db) as mapping, mapping.transaction():
+        mapping.insert("images", rows)
+    with open_mapping(db) as mapping:
+        found = mapping.rows('SELECT key, "class", "offset", width FROM images ORDER BY key')
+    assert found == [("a", "x", 1, None), ("b", None, None, None), ("c", "é", 2**40, None)]
+    assert list(db.parent.iterdir()) == [db]
+
+
+def test_batches_stream_with_the_types_of_a_record(db: Path) -> None:
+    with create(db) as mapping:
+        mapping.insert("images", images([f"{i:03d}" for i in range(250)], width=pa.array(range(250), pa.int32())))
+        statement = "SELECT key, width, mtime, label FROM images WHERE width >= $least ORDER BY key"
+        batches = list(mapping.batches(statement, size=100, least=50))
+    assert sum(batch.num_rows for batch in batches) == 200
+    assert {batch.schema for batch in batches} == {
+        pa.schema({"key": pa.string(), "width": pa.int32(), "mtime": pa.int64(), "label": pa.string()})
+    }
+    assert [key for batch in batches for key in batch["key"].to_pylist()] == [f"{i:03d}" for i in range(50, 250)]
+
+
+def test_an_abandoned_stream_blocks_nothing(db: Path) -> None:
+    with create(db) as mapping:
+        mapping.insert("images", images([f"{i:05d}" for i in range(10_000)]))
+        next(mapping.batches("SELECT key FROM images", size=10))
+        assert mapping.rows("SELECT count(*) FROM images") == [(10_000,)]
+
+
+def test_sha256_is_the_same_in_both_engines(db: Path) -> None:
+    with create(db) as mapping:
+        [row] = mapping.rows("SELECT sha256($text), sha256(CAST(NULL AS VARCHAR))", text="é")
+    assert row == ("4a99557e4033c3539de2eb65472017cad5f9557f7a0625a09f1c3f6e2ba69c4c", None)
+
+
+def spoil(mapping: Mapping) -> None:
+    with mapping.transaction():
+        mapping.insert("images", images(["a"]))
+        mapping.execute("UPDATE images SET label = 'x'; DELETE FROM mapping_info;")
+        raise ZeroDivisionError
+
+
+def test_a_transaction_that_raises_leaves_nothing(db: Path) -> None:
+    with create(db) as mapping:
+        with pytest.raises(ZeroDivisionError):
+            spoil(mapping)
+        assert mapping.rows("SELECT count(*) FROM images") == [(0,)]
+        assert mapping.rows("SELECT count(*) FROM mapping_info") == [(1,)]
+
+
+def test_a_script_may_hold_semicolons_in_text_and_comments(db: Path) -> None:
+    with create(db) as mapping:
+        mapping.execute("-- one; two\nCREATE TEMP TABLE t (x VARCHAR);\nINSERT INTO t VALUES ('a;b');\n-- end; of it\n")
+        assert mapping.rows("SELECT x FROM t") == [("a;b",)]
+
+
+def test_a_reader_cannot_write(db: Path) -> None:
+    create(db).close()
+    with open_mapping(db) as mapping, pytest.raises((MappingError, duckdb.Error)):
+        mapping.execute("DELETE FROM images")
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_the_queries_for_users_run_by_hand_and_agree(name: str, tmp_path: Path) -> None:
+    found = []
+    for engine in ("duckdb", "sqlite"):
+        db = tmp_path / f"mapping.{engine}"
+        with create(db) as mapping:
+            mapping.execute("INSERT INTO sources VALUES ('s', 'folder', '/r', NULL, '{}', NULL, NULL, 'now', '1')")
+            mapping.execute("INSERT INTO outcomes VALUES ('/out', 'b', 'corrupt'), ('/out', 'a', 'ok')")
+            mapping.insert(
+                "images",
+                images(
+                    ["a", "b", "c", "d"],
+                    bytes=[1, 2, 3, 4],
+                    label=["x", "x", "y", "y"],
+                    license=["CC0", "CC0", None, None],
+                    reason=pa.array([None, None, None, "truncated"]),
+                    content_hash=["1", "1", "2", None],
+                ),
+            )
+            text = mapping.query(name)
+        assert text.startswith(f"-- {name}.sql: one row is ")
+        if engine == "duckdb":
+            with duckdb.connect(db, read_only=True) as connection:
+                found.append(connection.execute(text).fetchall())
+        else:
+            connection = sqlite3.connect(db)
+            found.append(connection.execute(text).fetchall())
+            connection.close()
+    assert found[0] == found[1]
+    assert found[0]
+
+
+def test_missing_mapping_says_to_map_first(db: Path) -> None:
+    with pytest.raises(MappingError, match=r"no such mapping; run `shardforge map --db .* first"):
+        open_mapping(db)
+    assert not db.exists()
+
+
+def test_suffix_chooses_the_engine() -> None:
+    with pytest.raises(UsageError, match=r"mapping.csv: .* end it in .duckdb, .sqlite, .sqlite3, .db"):
+        open_mapping(Path("mapping.csv"))
+
+
+def test_folder_must_exist(db: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere does not exist; make it first"):
+        create(db.parent / "nowhere" / db.name)
+
+
+def test_a_file_that_is_no_database(db: Path) -> None:
+    db.write_bytes(b"no database at all " * 1000)
+    with pytest.raises(MappingError, match=r"not a (DuckDB|SQLite) database"):
+        create(db)
+
+
+def test_a_database_that_is_no_mapping(db: Path) -> None:
+    with duckdb.connect(db) if db.suffix == ".duckdb" else sqlite3.connect(db) as connection:
+        connection.execute("CREATE TABLE mine (x INTEGER)")
+    if db.suffix == ".sqlite":
+        connection.close()
+    with pytest.raises(MappingError, match="no table mapping_info"):
+        create(db)
+
+
+def test_another_schema_version_is_refused(db: Path) -> None:
+    with create(db) as mapping:
+        mapping.execute("UPDATE mapping_info SET schema_version = 7, tool_version = '9.0'")
+    with pytest.raises(MappingError, match=r"schema version 7, made by shardforge 9.0; this .* reads version 1: use"):
+        open_mapping(db)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from shardforge.mapping import open_mapping
+with open_mapping(Path(sys.argv[1]), write=True):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_held_mapping_names_its_holder(db: Path, write: bool) -> None:
+    create(db).close()
+    command = [sys.executable, "-c", HOLD, str(db)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(MappingError, match=rf"in use by process {holder.pid} \(.*{db.name}\)"):
+            open_mapping(db, write=write)
+        assert holder.stdin is not None
+        holder.stdin.close()
+    open_mapping(db, write=write).close()
+
+
+def test_readers_share_a_mapping(db: Path) -> None:
+    create(db).close()
+    with open_mapping(db), open_mapping(db) as second:
+        assert second.rows("SELECT count(*) FROM images") == [(0,)]
+
+
+OPEN = """
+from pathlib import Path
+from shardforge.errors import ShardforgeError
+from shardforge.mapping import open_mapping
+try:
+    open_mapping(Path(sys.argv[1]), write=True, create=True)
+except ShardforgeError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_place_without_write_permission_is_named(db: Path, tmp_path: Path, existing: bool) -> None:
+    if existing:
+        create(db).close()
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o555 if folder == tmp_path else 0o755)
+    found = as_nobody(OPEN, db)
+    tmp_path.chmod(0o755)
+    place = db if existing else tmp_path
+    assert found.stdout.startswith(f"DatasetError {place}: not writable (Permission denied); give it write permission")
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount")
+def test_a_full_disk_is_named(db: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("may not mount")
+    try:
+        rows = images([f"{i:x}" * 20 for i in range(200_000)])
+        with create(small / db.name) as mapping:
+            with pytest.raises(Exception, match="no space left on the device") as caught, mapping.transaction():
+                mapping.insert("images", rows)
+            assert str(small) in str(caught.value)
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
