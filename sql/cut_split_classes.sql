@@ -1,6 +1,6 @@
 -- cut_split_classes.sql: where to cut each class so that the records before the cut are as close to the asked share as
 -- whole groups allow, ties to fewer; at least one group always stays behind the cut, in train.
--- Reads placed and asked(split, numerator, denominator), the cumulated shares; fills cuts(class, validation, test).
+-- Reads placed and asked(split, numerator, denominator), the cumulated shares; fills cuts(class, validation, test, images): images in validation.
 
 -- Only the bucket in which a cut falls is looked at record by record, so that nothing large is sorted.
 CREATE TEMP TABLE buckets AS
@@ -30,11 +30,12 @@ WITH positions AS (
            below + sum(images) OVER (PARTITION BY split, class ORDER BY position), total
     FROM positions
 ), ranked AS (
-    SELECT split, class, cut,
+    SELECT split, class, cut, held,
            row_number() OVER (
                PARTITION BY split, class ORDER BY abs(held * denominator - numerator * total), held
            ) AS place
     FROM candidates WHERE held < total
 )
-SELECT class, coalesce(max(CASE WHEN split = 'validation' THEN cut END), ''), max(CASE WHEN split = 'test' THEN cut END)
+SELECT class, coalesce(max(CASE WHEN split = 'validation' THEN cut END), ''),
+       max(CASE WHEN split = 'test' THEN cut END), coalesce(max(CASE WHEN split = 'validation' THEN held END), 0)
 FROM ranked WHERE place = 1 GROUP BY class;

@@ -76,7 +76,7 @@ def build_report(
     subsets = _count_subsets(mapping, request, images.get("train", 0))
     _require_filled(mapping, request, {**images, **{count.split: count.images for count in subsets}})
     exclusions = count_exclusions(mapping, lists)
-    held_back = mapping.rows(mapping.query("list_split_held_back")) if request.stratify else []
+    held_back = _list_held_back(mapping) if request.stratify else []
     [(conflicts, conflict_images)] = mapping.rows(
         "SELECT count(*), CAST(coalesce(sum(images), 0) AS BIGINT) FROM shared WHERE conflicting"
     )
@@ -94,7 +94,7 @@ def build_report(
         conflicts=conflicts,
         conflict_images=conflict_images,
         held_back=len(held_back),
-        held_back_classes=tuple(name for name, _ in held_back[:_SHOWN_CLASSES]),
+        held_back_classes=tuple(held_back[:_SHOWN_CLASSES]),
         moves=moves,
         dry_run=dry_run,
     )
@@ -122,6 +122,11 @@ def _count_subsets(mapping: Mapping, request: SplitRequest, train: int) -> tuple
         )
         counts.append(SplitCount(name, images, images / max(train, 1), classes))
     return tuple(counts)
+
+
+def _list_held_back(mapping: Mapping) -> list[str]:
+    """Return the classes that a stratified split could not give any record in validation."""
+    return [name for (name,) in mapping.rows("SELECT class FROM cuts WHERE images = 0 ORDER BY class")]
 
 
 def _require_filled(mapping: Mapping, request: SplitRequest, images: dict[str, int]) -> None:

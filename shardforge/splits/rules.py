@@ -27,11 +27,11 @@ def place_records(mapping: Mapping, request: SplitRequest) -> None:
 
 def find_cuts(mapping: Mapping, request: SplitRequest) -> None:
     """Fill the table of cuts and define `assigned`, the split of every placed record."""
-    mapping.execute("CREATE TEMP TABLE cuts (class VARCHAR, validation VARCHAR, test VARCHAR)")
+    mapping.execute("CREATE TEMP TABLE cuts (class VARCHAR, validation VARCHAR, test VARCHAR, images BIGINT)")
     shares = request.cumulated()
     if request.rule == "hash":
         cuts = {split: share_to_position(share) for split, share in shares.items()}
-        mapping.execute("INSERT INTO cuts VALUES ('', $validation, $test)", **cuts)
+        mapping.execute("INSERT INTO cuts VALUES ('', $validation, $test, NULL)", **cuts)
     else:
         mapping.execute("CREATE TEMP TABLE asked (split VARCHAR, numerator BIGINT, denominator BIGINT)")
         for split, share in shares.items():
