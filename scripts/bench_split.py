@@ -31,8 +31,8 @@ _FILL = f"""
 INSERT INTO images (key, source, path, label, species, group_id, bytes, content_hash)
 {_NUMBERS}
 SELECT substr(sha256('key ' || i), 1, 24), 'bench', 'photos/' || i || '.jpg',
-       'class ' || CAST(10000.0 * (i % 9973) * (i % 9973) / (9973.0 * 9973) AS INTEGER),
-       'class ' || CAST(10000.0 * (i % 9973) * (i % 9973) / (9973.0 * 9973) AS INTEGER),
+       'class ' || CAST(floor(10000.0 * (i % 9973) * (i % 9973) / (9973.0 * 9973)) AS INTEGER),
+       'class ' || CAST(floor(10000.0 * (i % 9973) * (i % 9973) / (9973.0 * 9973)) AS INTEGER),
        CASE WHEN i % 3 > 0 THEN 'observation ' || CAST(floor(i / 4) AS INTEGER) END, 1000,
        substr(sha256('bytes ' || CASE WHEN i % 100 = 0 THEN i - i % 200 ELSE i END), 1, 32)
 FROM n WHERE i < $records

@@ -244,6 +244,13 @@ def test_a_path_listed_twice_is_named(db: Path, image_tree: Path, monkeypatch: p
     assert ".jpg is listed 2 times" in twice.stderr or ".png is listed 2 times" in twice.stderr
 
 
+def test_a_root_that_is_no_text_is_refused(db: Path, image_tree: Path) -> None:
+    strange = Path(os.fsdecode(os.fsencode(image_tree.parent) + b"/\xff"))
+    image_tree.rename(strange)
+    found = run("map", "--db", db, "--source", f"tree=folder:{strange}", "--workers", 0, code=2)
+    assert "is not UTF-8 text, which a database cannot hold; rename it" in found.stderr
+
+
 def test_nothing_is_made_when_a_source_is_wrong(db: Path, image_tree: Path) -> None:
     sources = ("--source", f"tree=folder:{image_tree}", "--source", "b=folder:/nowhere/at/all")
     assert "/nowhere/at/all does not exist" in run("map", "--db", db, *sources, code=2).stderr

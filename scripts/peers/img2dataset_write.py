@@ -11,6 +11,8 @@ import argparse
 
 from img2dataset import download  # type: ignore[import-not-found]
 
+LEAN = {"extract_exif": False, "compute_hash": None}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -19,6 +21,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=8, help="reading threads in each process")
     parser.add_argument("--shard-samples", type=int, default=1000)
+    parser.add_argument("--lean", action="store_true", help="without EXIF and hashes, which it makes by default")
     args = parser.parse_args()
     download(
         url_list=args.images,
@@ -34,8 +37,7 @@ def main() -> None:
         processes_count=args.workers,
         thread_count=args.threads,
         enable_wandb=False,
-        extract_exif=False,
-        compute_hash=None,
+        **LEAN if args.lean else {},
     )
 
 

@@ -40,7 +40,7 @@ def write_plan(mapping: Mapping, options: WriteOptions, path: Path) -> Plan:
     with open_plan_writer(path) as writer:
         for split, count in counts.items():
             rows = mapping.batches(mapping.query("select_plan"), split=split, seed=str(options.seed))
-            for number, table in enumerate(_cut(rows, count, options)):
+            for number, table in enumerate(cut_shards(rows, count, options)):
                 labelled = _with_labels(table, classes)
                 digest = _digest(labelled)
                 place = shard_path(options.name, split, number)
@@ -118,7 +118,7 @@ def _digest(table: pa.Table) -> str:
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _cut(batches: Iterator[pa.Table], count: int, options: WriteOptions) -> Iterator[pa.Table]:
+def cut_shards(batches: Iterator[pa.Table], count: int, options: WriteOptions) -> Iterator[pa.Table]:
     """Yield the rows of each shard: nearly equal numbers of samples, none above the limits on samples and bytes."""
     shards = max(1, -(-count // options.shard_samples))
     most_samples = -(-count // shards)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +53,11 @@ def check_source(mapping: Mapping, spec: SourceSpec, before: KnownSource | None)
         raise UsageError(
             f"--source {spec.name}={spec.kind}:{spec.root}: {mapping.path} already has a source {spec.name!r} of the "
             f"kind {before.spec.kind} ({before.spec.root}); give this one another name"
+        )
+    if any("\udc80" <= character <= "\udcff" for character in str(spec.file or spec.root)):
+        raise UsageError(
+            f"source {spec.name!r}: the name of {os.fsencode(spec.root)!r} is not UTF-8 text, which a database cannot "
+            "hold; rename it, or name a symbolic link to it"
         )
     if not spec.root.is_dir():
         raise SourceError(

@@ -80,13 +80,12 @@ def _stage_listing(mapping: Mapping, source: Source, metadata: Metadata | None, 
     """Fill `listed`, ready for joins; return how many rows that are."""
     spec = source.spec
     listed = 0
-    with mapping.transaction():
-        for batch in source.list():
-            records = join_metadata(batch, metadata) if metadata else batch
-            numbers = pa.array(np.arange(listed, listed + batch.num_rows))
-            mapping.insert("listed", records.append_column("position", numbers))
-            listed += batch.num_rows
-            progress(f"list {spec.name}", listed, 0)
+    for batch in source.list():
+        records = join_metadata(batch, metadata) if metadata else batch
+        numbers = pa.array(np.arange(listed, listed + batch.num_rows))
+        mapping.insert("listed", records.append_column("position", numbers))
+        listed += batch.num_rows
+        progress(f"list {spec.name}", listed, 0)
     if listed == 0:
         raise SourceError(
             f"source {spec.name!r}: no file at all in {spec.file or spec.root}; is the disk mounted? "

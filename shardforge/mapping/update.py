@@ -21,7 +21,6 @@ from shardforge.sources.metadata import Metadata, load_metadata
 _TASK_ROWS = 4_096
 _QUERY_ROWS = 16 * _TASK_ROWS
 
-
 _UNLISTED = "SELECT source, path FROM images WHERE reason = $reason ORDER BY source, path"
 
 

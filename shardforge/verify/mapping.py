@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from shardforge.dataset.manifest import Manifest
 from shardforge.mapping import Mapping
+from shardforge.splits.checks import INTEGRITY_CHECKS, check_mapping
 from shardforge.verify.problems import Problem
 
 #: Keys named in one kind of problem.
@@ -16,7 +17,11 @@ _MOST = 10
 
 
 def verify_mapping(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:
-    """Yield where mapping and dataset disagree: samples by key, shards by checksum."""
+    """Yield where the mapping is damaged (`sql/check_*.sql`), and where mapping and dataset disagree, key by key."""
+    for check in check_mapping(mapping, INTEGRITY_CHECKS):
+        if check.rows:
+            found = f"{check.rows} rows, the first {check.first}"
+            yield Problem("mapping_damaged", str(mapping.path), f"sql/{check.check}.sql", "no rows", found, shard=False)
     dataset = str(manifest.path.parent.resolve())
     known = mapping.rows("SELECT plan_sha256 FROM datasets WHERE out = $dataset", dataset=dataset)
     if not known:

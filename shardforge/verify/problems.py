@@ -31,6 +31,7 @@ MEANING = {
     "image_undecodable": "an image cannot be decoded",
     "text_invalid": "a .json or .txt member cannot be read",
     "key_twice": "a key occurs in more than one place",
+    "mapping_damaged": "the mapping contradicts itself",
     "mapping_missing": "a sample that the mapping does not know",
     "mapping_unwritten": "the mapping says that it was written, and it is in no shard",
     "mapping_value": "the mapping says something else than the dataset",
