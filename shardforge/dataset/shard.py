@@ -29,8 +29,11 @@ from shardforge.sources.reading import read_record
 _CHUNK = 16
 #: Chunks that may be finished or under way ahead of the one being packed, for each thread.
 _AHEAD = 4
-_JSON_COLUMNS = ("key", "source", "path", "label", "group_id", *RANKS, "common_name", "license", "author", "url")
-_JSON_NUMBERS = ("width", "height")
+_JSON_COLUMNS = (
+    *("key", "source", "path", "label", "group_id", *RANKS),
+    *("common_name", "license", "author", "url", "width", "height"),
+)
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -183,11 +186,10 @@ def make_member(name: str, row: dict[str, Any]) -> bytes:
 
 def _make_json(row: dict[str, Any]) -> bytes:
     """Return what is known of the image as one JSON object: known columns that have a value, then the others."""
-    content: dict[str, Any] = {name: row[name] for name in _JSON_COLUMNS if row[name] is not None}
-    content.update({name: row[name] for name in _JSON_NUMBERS if row[name] is not None})
+    content: dict[str, Any] = {name: value for name in _JSON_COLUMNS if (value := row[name]) is not None}
     if row["metadata"] is not None:
         content["metadata"] = json.loads(row["metadata"])
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return _JSON.encode(content).encode()
 
 
 def _read_plan_once(path: Path) -> Plan:

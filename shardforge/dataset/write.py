@@ -30,8 +30,8 @@ from shardforge.mapping import Mapping, open_mapping
 ProgressCall = Callable[[str, int, int], None]
 #: Fewer bad images than this never stop a run.
 _TOLERATED = 10
-#: Conversion threads of a worker that has a core of its own: a second one fills the gaps that files and locks leave.
-_THREADS = 2
+#: With this many shards for each worker, whole shards keep all cores busy to the end.
+_MANY_SHARDS = 16
 
 
 @dataclass(frozen=True)
@@ -205,10 +205,14 @@ def select_shards(plan: Plan, part: str) -> list[PlannedShard]:
 
 
 def _threads_per_shard(workers: int, shards: int) -> int:
-    """Return the threads for each shard: when there are fewer shards than workers, the shards share the cores."""
-    if workers == 0:
+    """Return the conversion threads for each shard.
+
+    With few shards, two threads in each worker let the last shards use the cores of workers that are done; with fewer
+    shards than workers, the shards share all cores. With many, one thread is the cheapest.
+    """
+    if workers == 0 or shards >= _MANY_SHARDS * workers:
         return 1
-    return max(_THREADS, -(-workers // max(1, shards)))
+    return max(2, -(-workers // max(1, shards)))
 
 
 def _check_place(layout: Layout) -> None:
