@@ -7,7 +7,8 @@
     ├── SplitError             an empty split, impossible shares
     ├── ImageError             one image that cannot be used; `.reason` is a code of `shardforge.reasons`
     ├── DatasetError           a dataset folder holds something else, or cannot be written
-    │   └── ManifestError      `_info.json` is missing, no JSON, or disagrees with itself
+    │   └── ManifestError      `_info.json` is no JSON, or disagrees with itself
+    │       └── ManifestMissingError   exit 2: there is none
     ├── BudgetExceededError    more bad images than `--max-bad` allows
     └── TaskError              a unit of work failed for good; `.task` names it
 
@@ -60,7 +61,13 @@ class DatasetError(ShardforgeError):
 
 
 class ManifestError(DatasetError):
-    """`_info.json` is missing, is not JSON, or disagrees with itself."""
+    """`_info.json` is not JSON, or disagrees with itself."""
+
+
+class ManifestMissingError(ManifestError):
+    """There is no `_info.json` where one was named."""
+
+    exit_code = 2
 
 
 class BudgetExceededError(ShardforgeError):

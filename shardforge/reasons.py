@@ -34,7 +34,7 @@ MEANING: dict[str, str] = {
     UNREADABLE: "the file cannot be opened or read (permission, I/O error)",
     UNREADABLE_DIRECTORY: "the directory cannot be listed, so its files are unknown",
     BROKEN_LINK: "a symbolic link whose target does not exist",
-    VANISHED: "the file was mapped and is no longer there",
+    VANISHED: "the file was listed or mapped, and is not there",
     CHANGED: "the file's size or time changed after it was mapped",
     TRUNCATED: "the image data ends too early",
     CORRUPT: "the image data cannot be decoded",

@@ -166,6 +166,7 @@ def test_exact_split_is_as_close_as_whole_groups_allow(
 def test_stratified_split_is_exact_in_each_class_and_leaves_it_a_train_side(
     engine: str, records: list[Record], seed: int
 ) -> None:
+    assume(any(record["species"] for record in records))
     groups = model_groups(records, None)
     votes: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
@@ -183,6 +184,15 @@ def test_stratified_split_is_exact_in_each_class_and_leaves_it_a_train_side(
         assert report.held_back == len(
             set(class_of.values()) - {class_of[groups[key]] for key, split in expected.items() if split == "validation"}
         )
+
+
+@ENGINES
+def test_stratifying_by_a_column_without_values_is_refused(engine: str) -> None:
+    with (
+        mapping_of(engine, [{"key": f"k{i}"} for i in range(4)]) as mapping,
+        pytest.raises(SplitError, match="--stratify species"),
+    ):
+        assign_splits(mapping, seed=1, stratify="species")
 
 
 @ENGINES

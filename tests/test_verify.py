@@ -269,4 +269,4 @@ def test_wrong_usage(arguments: list[str], message: str) -> None:
 
 
 def test_no_such_manifest(tmp_path: Path) -> None:
-    assert "not found" in run("verify", tmp_path / "_info.json", "--workers", 0, code=1).stderr
+    assert "not found" in run("verify", tmp_path / "_info.json", "--workers", 0, code=2).stderr

@@ -202,7 +202,7 @@ def test_another_dataset_is_not_touched(db: Path, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     write(db, out, "--label", "family")
     before = shard_hashes(out)
-    refused = write(db, out, "--label", "species", code=1)
+    refused = write(db, out, "--label", "species", code=2)
     assert "holds another dataset" in refused.stderr
     assert "label 'family', now 'species'" in refused.stderr
     assert shard_hashes(out) == before
@@ -222,7 +222,7 @@ def test_replace_removes_shards_that_are_no_longer_planned(db: Path, tmp_path: P
 def test_a_folder_with_other_things_is_refused(db: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
-    assert "thesis.tex" in write(db, tmp_path / "mine", code=1).stderr
+    assert "thesis.tex" in write(db, tmp_path / "mine", code=2).stderr
 
 
 def test_two_runs_at_once(db: Path, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_unwritable_output(photos: Path) -> None:
         (["--members", "cls,cls", "--label", "family"], "twice"),
         (["--members", "xml"], "not known"),
         (["--splits", "dev"], "it has train, validation"),
-        (["--split-run", "other"], "has no split called other"),
+        (["--split-run", "other"], "has no split run called other; it has default"),
         (["--size", "large"], "not a size in pixels"),
         (["--shard-bytes", "many"], "not a size"),
         (["--max-bad", "120%"], "neither a share nor a number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -151,6 +152,8 @@ def _print_report(db: Path, report: MapReport, *, dry_run: bool) -> None:
             ["reason", "images", "meaning"], [(code, count, MEANING[code]) for code, count in report.bad.items()]
         )
     for name, changes in report.changes.items():
+        if changes.vanished and not changes.unchanged + changes.changed + changes.described:
+            click.echo(f"Warning: all that was mapped of {name} before has vanished; is its ROOT right?", err=True)
         if changes.matched or changes.unmatched:
             click.echo(
                 f"{name}: metadata describes {changes.matched:,} images; {changes.unmatched:,} of its rows match none",
@@ -158,8 +161,10 @@ def _print_report(db: Path, report: MapReport, *, dry_run: bool) -> None:
             )
     if dry_run:
         click.echo("Nothing was written; run it without --dry-run.", err=True)
+    elif any(reasons.get(None) for reasons in report.reasons.values()):
+        click.echo(f"Next: shardforge split --db {shlex.quote(str(db))} --seed 17 --val-split 5", err=True)
     else:
-        click.echo(f"Next: shardforge split --db {db} --seed 17 --val-split 5", err=True)
+        click.echo("Warning: no image is usable; is ROOT (or the option root) the folder that they lie in?", err=True)
 
 
 def _explain_unlisted(report: MapReport) -> SourceError:

@@ -160,7 +160,7 @@ def print_moves(moves: Moves) -> None:
         return
     moved = sum(images for _, _, images in moves.moved)
     click.echo(f"Since the last run {moved:,} keys moved. Why: {', '.join(moves.causes)}.")
-    rows = [*moves.moved, ("(new)", "", moves.new), ("", "(vanished)", moves.vanished)]
+    rows = [*moves.moved, ("(new)", "assigned", moves.new), ("assigned", "(excluded or unusable)", moves.vanished)]
     if changed := [row for row in rows if row[2]]:
         print_table(("from", "to", "images"), changed)
 

@@ -64,6 +64,8 @@ def verify_command(
         raise click.UsageError("Give either INFO (OUT/_info.json) or --shardlist.")
     if shardlist and (repair or db):
         raise click.UsageError("--repair and --db need INFO: tars alone do not say where they came from.")
+    if shardlist and level == "checksum":
+        raise click.UsageError("--level checksum has nothing to compare --shardlist with: use size or decode.")
     if info is not None and class_file is not None:
         raise click.UsageError("--class-file goes with --shardlist; INFO names its own.")
     with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import click
 
 from shardforge.cli.options import db_option, executor_options, json_option, print_json, print_table
 from shardforge.cli.progress import Progress
+from shardforge.dataset.budget import Budget
 
 if TYPE_CHECKING:
     from shardforge.dataset.options import WriteOptions
-    from shardforge.dataset.write import Budget, WriteReport
+    from shardforge.dataset.write import WriteReport
 
 _SIZE_UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
 
@@ -41,8 +43,6 @@ def _read_pixels(context: click.Context, option: click.Parameter, value: str | N
 
 def _read_budget(context: click.Context, option: click.Parameter, value: str) -> Budget:
     """Read a share such as 1%, or a number of images."""
-    from shardforge.dataset.write import Budget
-
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", value.strip())
     if match is None or (match[2] and float(match[1]) > 100) or (not match[2] and "." in match[1]):
         raise click.BadParameter(
@@ -116,8 +116,7 @@ def _read_budget(context: click.Context, option: click.Parameter, value: str) ->
     metavar="N|N%",
     callback=_read_budget,
     default="1%",
-    show_default=True,
-    help="Stop when more images are bad (fewer than 10 never stop).",
+    help="Stop when more images are bad: a share (which never stops for fewer than 10) or a number. [default: 1%]",
 )
 @executor_options
 @json_option
@@ -141,7 +140,6 @@ def write_command(
     \b
     shardforge write --db mapping.duckdb --out shards --size 224 --label species
     """
-    from shardforge.dataset.write import write_dataset
     from shardforge.executors import open_executor
 
     if dry_run:
@@ -152,7 +150,9 @@ def write_command(
         Progress(quiet=as_json) as progress,
         open_executor(executor, workers, preload=preload, address=ray_address) as pool,
     ):
-        options = _read_options(db, out, choices)  # while the workers start
+        from shardforge.dataset.write import write_dataset  # while the workers start
+
+        options = _read_options(db, out, choices)
         report = write_dataset(
             db, out, options, pool, part=part, replace=replace, retry_bad=retry_bad, budget=max_bad, progress=progress
         )
@@ -244,6 +244,7 @@ def _print_report(out: Path, report: WriteReport, part: str | None, *, as_json: 
                 "samples": report.samples,
                 "bytes": report.bytes,
                 "outcomes": dict(report.outcomes.most_common()),
+                "small": report.small,
                 "complete": report.complete,
             }
         )
@@ -252,9 +253,15 @@ def _print_report(out: Path, report: WriteReport, part: str | None, *, as_json: 
         ["outcome", "images", "meaning"],
         [[reason, count, MEANING.get(reason, "")] for reason, count in report.outcomes.most_common()],
     )
+    if report.outcomes["no_label"]:
+        click.echo(f"Warning: {report.outcomes['no_label']:,} images have no label and are left out", err=True)
+    if report.small:
+        click.echo(
+            f"{report.small:,} images are smaller than --size and were not enlarged; --upscale does that", err=True
+        )
     megabytes = report.bytes / 1e6
     click.echo(f"{report.written} shards written, {report.kept} kept: {report.samples:,} samples, {megabytes:,.1f} MB")
     if report.complete:
-        click.echo(f"Next: shardforge verify {out / '_info.json'}", err=True)
+        click.echo(f"Next: shardforge verify {shlex.quote(str(out / '_info.json'))}", err=True)
     else:
         click.echo(f"Shards {part} are done; a run without --shards writes what is missing and the manifest.", err=True)

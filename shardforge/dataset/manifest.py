@@ -10,7 +10,7 @@ from typing import Any
 from shardforge.dataset.layout import CLASSES, Layout
 from shardforge.dataset.plan import Plan
 from shardforge.dataset.receipt import Receipt
-from shardforge.errors import ManifestError
+from shardforge.errors import ManifestError, ManifestMissingError
 from shardforge.files import atomic_write
 
 SCHEMA = 1
@@ -106,7 +106,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise ManifestError(f"{path}: not found; give the path of a dataset's _info.json") from error
+        raise ManifestMissingError(f"{path}: not found; give the path of a dataset's _info.json") from error
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path}: not JSON ({error}); restore it with `shardforge verify --repair`") from error
     splits = content.get("splits") if isinstance(content, dict) else None

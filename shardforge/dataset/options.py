@@ -84,5 +84,15 @@ def default_seed(mapping: Mapping, run: str) -> int:
     """
     found = mapping.rows("SELECT seed FROM split_runs WHERE name = $name", name=run)
     if not found:
-        raise UsageError(f"{mapping.path}: has no split called {run}; run `shardforge split --db {mapping.path}` first")
+        raise missing_run(mapping, run)
     return int(found[0][0])
+
+
+def missing_run(mapping: Mapping, run: str) -> UsageError:
+    """Return the error for a split run that the mapping does not have."""
+    known = [name for (name,) in mapping.rows("SELECT name FROM split_runs ORDER BY name")]
+    there = f"it has {', '.join(known)}" if known else "it has none"
+    return UsageError(
+        f"{mapping.path}: has no split run called {run}; {there}: make it by "
+        f"`shardforge split --db {mapping.path} --name {run} --seed 17`"
+    )

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from shardforge import __version__
 from shardforge.dataset.layout import shard_path
-from shardforge.dataset.options import WriteOptions
+from shardforge.dataset.options import WriteOptions, missing_run
 from shardforge.dataset.plan import Plan, PlannedShard, open_plan_writer
 from shardforge.errors import UsageError
 from shardforge.mapping import Mapping
@@ -34,7 +34,8 @@ def write_plan(mapping: Mapping, options: WriteOptions, path: Path) -> Plan:
         UsageError: a split, subset or split run that the mapping does not have, or no record has the label.
     """
     roots = dict(mapping.rows("SELECT name, root FROM sources ORDER BY name"))
-    counts = _collect_planned(mapping, options)
+    collect_planned(mapping, options)
+    counts = _count_planned(mapping, options)
     classes = _list_classes(mapping) if options.label else None
     shards: list[PlannedShard] = []
     with open_plan_writer(path) as writer:
@@ -51,12 +52,16 @@ def write_plan(mapping: Mapping, options: WriteOptions, path: Path) -> Plan:
     return plan
 
 
-def _collect_planned(mapping: Mapping, options: WriteOptions) -> dict[str, int]:
-    """Fill the temporary table `planned` and return the number of records in each split that holds any."""
+def collect_planned(mapping: Mapping, options: WriteOptions) -> None:
+    """Fill the temporary table `planned` with the records of the asked splits, also those without a label.
+
+    Raises:
+        UsageError: the mapping has no such split run, split or subset.
+    """
     run = options.split_run
     stored = mapping.rows("SELECT parameters FROM split_runs WHERE name = $name", name=run)
     if not stored:
-        raise UsageError(f"{mapping.path}: has no split called {run}; run `shardforge split --db {mapping.path}` first")
+        raise missing_run(mapping, run)
     shares = {name: Fraction(share) for name, share in json.loads(stored[0][0]).get("subsets", {}).items()}
     known = [row[0] for row in mapping.rows("SELECT DISTINCT split FROM splits WHERE name = $name", name=run)]
     mapping.execute("DROP TABLE IF EXISTS planned")
@@ -74,6 +79,11 @@ def _collect_planned(mapping: Mapping, options: WriteOptions) -> dict[str, int]:
             subsets=f",{','.join(inside)}," if inside else "",
             column=options.label,
         )
+
+
+def _count_planned(mapping: Mapping, options: WriteOptions) -> dict[str, int]:
+    """Drop the planned records without a label, where labels are asked for; return how many are left in each split."""
+    run = options.split_run
     if options.label is not None:
         mapping.execute("DELETE FROM planned WHERE class_name IS NULL")
     counts = dict(mapping.rows("SELECT split, count(*) FROM planned GROUP BY split"))

@@ -13,9 +13,9 @@ from shardforge.files import atomic_write
 class Receipt:
     """One finished shard.
 
-    `digest` is that of its plan; `bad` maps the keys that could not be written to their reason codes, `notes` say in
-    words what was wrong with them; `sizes` and `crcs` hold, for each member extension, the bytes and the CRC-32 of that
-    member of each written sample, in order.
+    `digest` is that of its plan; `small` counts images that stayed smaller than the size asked for; `bad` maps the keys
+    that could not be written to their reason codes, `notes` say in words what was wrong with them; `sizes` and `crcs`
+    hold, for each member extension, the bytes and the CRC-32 of that member of each written sample, in order.
     """
 
     path: str
@@ -23,6 +23,7 @@ class Receipt:
     sha256: str
     bytes: int
     samples: int
+    small: int
     sizes: dict[str, list[int]]
     crcs: dict[str, list[int]]
     bad: dict[str, str]

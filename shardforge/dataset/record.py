@@ -13,6 +13,7 @@ from shardforge import __version__
 from shardforge.dataset.index import build_index
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.plan import Plan
+from shardforge.dataset.planning import collect_planned
 from shardforge.dataset.receipt import Receipt
 from shardforge.mapping import Mapping
 from shardforge.reasons import OK
@@ -43,12 +44,8 @@ def record_dataset(
             mapping.insert("samples", _sample_rows(dataset, shard.split, index))
             mapping.insert("outcomes", _outcome_rows(dataset, index["key"], receipt.bad))
             progress("record", done, len(plan.shards))
-        mapping.execute(
-            mapping.query("insert_outcomes"),
-            dataset=dataset,
-            name=plan.options.split_run,
-            column=plan.options.label,
-        )
+        collect_planned(mapping, plan.options)
+        mapping.execute(mapping.query("insert_outcomes"), dataset=dataset, name=plan.options.split_run)
     counts = mapping.rows(
         "SELECT reason, count(*) FROM outcomes WHERE dataset = $dataset GROUP BY reason", dataset=dataset
     )

@@ -21,7 +21,7 @@ from shardforge.dataset.receipt import Receipt, read_receipt
 from shardforge.dataset.tarwriter import ShardWriter
 from shardforge.errors import DatasetError, ImageError
 from shardforge.files import atomic_write, sha256_file
-from shardforge.images.convert import Conversion, convert_image
+from shardforge.images.convert import Conversion, Converted, convert_image
 from shardforge.records import RANKS
 from shardforge.sources.reading import read_record
 
@@ -59,6 +59,7 @@ class ShardResult:
     kept: bool
     samples: int
     bytes: int
+    small: int
     bad: dict[str, str]
 
 
@@ -79,7 +80,7 @@ def write_shard(task: ShardTask) -> ShardResult:
 
 
 def _result(receipt: Receipt, *, kept: bool) -> ShardResult:
-    return ShardResult(receipt.path, kept, receipt.samples, receipt.bytes, receipt.bad)
+    return ShardResult(receipt.path, kept, receipt.samples, receipt.bytes, receipt.small, receipt.bad)
 
 
 def _can_keep(task: ShardTask, layout: Layout, shard: PlannedShard, receipt: Receipt) -> bool:
@@ -98,6 +99,7 @@ def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> 
     rows = read_planned_rows(layout.plan, shard.row_group).to_pylist()
     bad: dict[str, str] = {}
     notes: dict[str, str] = {}
+    small = 0
     tar = layout.out / shard.path
     with atomic_write(tar, scratch=layout.scratch) as file:
         writer = ShardWriter(file, options.extensions)
@@ -106,7 +108,8 @@ def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> 
                 bad[row["key"]] = image.reason
                 notes[row["key"]] = str(image)
             else:
-                writer.add_sample(row["key"], (image, *(make_member(name, row) for name in options.members)))
+                small += _is_small(image, options.conversion)
+                writer.add_sample(row["key"], (image.data, *(make_member(name, row) for name in options.members)))
         sha256 = writer.finish()
         _check_expected(task, shard, sha256, notes)
     receipt = Receipt(
@@ -115,6 +118,7 @@ def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> 
         sha256=sha256,
         bytes=writer.size,
         samples=len(rows) - len(bad),
+        small=small,
         sizes=dict(zip(options.extensions, writer.sizes, strict=True)),
         crcs=dict(zip(options.extensions, writer.crcs, strict=True)),
         bad=bad,
@@ -122,6 +126,11 @@ def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> 
     )
     receipt.write(layout.receipt(shard.path))
     return receipt
+
+
+def _is_small(image: Converted, conversion: Conversion) -> bool:
+    """Whether an image stayed smaller than the one size that all were to have."""
+    return conversion.resize in ("squash", "crop") and (image.width, image.height) != conversion.size
 
 
 def _check_expected(task: ShardTask, shard: PlannedShard, sha256: str, notes: dict[str, str]) -> None:
@@ -136,10 +145,10 @@ def _check_expected(task: ShardTask, shard: PlannedShard, sha256: str, notes: di
 
 def _convert_all(
     rows: Sequence[dict[str, Any]], roots: dict[str, str], conversion: Conversion, threads: int
-) -> Iterator[tuple[dict[str, Any], bytes | ImageError]]:
+) -> Iterator[tuple[dict[str, Any], Converted | ImageError]]:
     """Yield each row with its encoded image, or with what is wrong with it, in the order of the rows."""
 
-    def convert_chunk(start: int) -> list[bytes | ImageError]:
+    def convert_chunk(start: int) -> list[Converted | ImageError]:
         return [_convert(row, roots, conversion) for row in rows[start : start + _CHUNK]]
 
     starts = range(0, len(rows), _CHUNK)
@@ -148,13 +157,13 @@ def _convert_all(
 
 
 def _map_ordered(
-    function: Callable[[int], list[bytes | ImageError]], starts: range, threads: int
-) -> Iterator[list[bytes | ImageError]]:
+    function: Callable[[int], list[Converted | ImageError]], starts: range, threads: int
+) -> Iterator[list[Converted | ImageError]]:
     if threads <= 1:
         yield from map(function, starts)
         return
     with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[list[bytes | ImageError]]] = deque()
+        pending: deque[Future[list[Converted | ImageError]]] = deque()
         for start in starts:
             pending.append(pool.submit(function, start))
             if len(pending) >= threads * _AHEAD:
@@ -163,13 +172,13 @@ def _map_ordered(
             yield pending.popleft().result()
 
 
-def _convert(row: dict[str, Any], roots: dict[str, str], conversion: Conversion) -> bytes | ImageError:
+def _convert(row: dict[str, Any], roots: dict[str, str], conversion: Conversion) -> Converted | ImageError:
     try:
         data = read_record(roots[row["source"]], row["path"], row["offset"], row["bytes"], row["mtime"])
     except ImageError as error:
         return error
     try:
-        return convert_image(data, conversion).data
+        return convert_image(data, conversion)
     except ImageError as error:
         return ImageError(f"{row['source']}:{row['path']}: {error}", reason=error.reason)
 

@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from shardforge.dataset.budget import Budget
 from shardforge.dataset.index import build_index, index_schema, write_index
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
@@ -28,24 +30,8 @@ from shardforge.files import explain_os_error
 from shardforge.mapping import Mapping, open_mapping
 
 ProgressCall = Callable[[str, int, int], None]
-#: Fewer bad images than this never stop a run.
-_TOLERATED = 10
 #: With this many shards for each worker, whole shards keep all cores busy to the end.
 _MANY_SHARDS = 16
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How many images may turn out bad before a run stops: a share of the plan, or a number."""
-
-    share: float | None = 0.01
-    count: int | None = None
-
-    def limit(self, planned: int) -> int:
-        """Return the number of bad images that a plan of `planned` records may have."""
-        if self.count is not None:
-            return self.count
-        return max(_TOLERATED - 1, int((self.share or 0.0) * planned))
 
 
 @dataclass
@@ -56,6 +42,7 @@ class WriteReport:
     kept: int = 0
     samples: int = 0
     bytes: int = 0
+    small: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     complete: bool = False
 
@@ -65,6 +52,7 @@ class WriteReport:
         self.written += not result.kept
         self.samples += result.samples
         self.bytes += result.bytes
+        self.small += result.small
         self.outcomes["ok"] += result.samples
         self.outcomes.update(result.bad.values())
 
@@ -73,7 +61,7 @@ def prepare_plan(mapping: Mapping, out: Path, options: WriteOptions, *, replace:
     """Plan the dataset in `out`, or find that the plan there is the same one.
 
     Raises:
-        DatasetError: `out` holds something else and `replace` was not given.
+        UsageError: `out` holds something else and `replace` was not given.
     """
     layout = Layout(out)
     _check_place(layout)
@@ -218,10 +206,10 @@ def _threads_per_shard(workers: int, shards: int) -> int:
 def _check_place(layout: Layout) -> None:
     out = layout.out
     if out.exists() and not out.is_dir():
-        raise DatasetError(f"{out}: is a file; --out must be a folder")
+        raise UsageError(f"{out}: is a file; --out must be a folder")
     strangers = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
     if strangers and not layout.plan.exists():
-        raise DatasetError(
+        raise UsageError(
             f"{out}: is not empty and was not written by shardforge (it holds {', '.join(sorted(strangers)[:3])}); "
             "choose another --out"
         )
@@ -234,16 +222,22 @@ def _check_place(layout: Layout) -> None:
 def _check_same(layout: Layout, there: Plan, proposed: Plan) -> None:
     if there.sha256 == proposed.sha256:
         return
-    old, new = there.options.to_json(), proposed.options.to_json()
+    old, new = _flatten(there.options.to_json()), _flatten(proposed.options.to_json())
     changed = [f"{name} {old.get(name)!r}, now {value!r}" for name, value in new.items() if old.get(name) != value]
     difference = "; ".join(changed) or (
         f"{there.num_samples} records in {len(there.shards)} shards, now {proposed.num_samples} in "
         f"{len(proposed.shards)}, or what is known of them changed"
     )
-    raise DatasetError(
+    raise UsageError(
         f"{layout.out}: holds another dataset ({difference}); choose another --out, or rebuild it with --replace "
         "(shards that stay the same are kept)"
     )
+
+
+def _flatten(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with those of nested groups beside the others."""
+    nested = {name: value for group in options.values() if isinstance(group, dict) for name, value in group.items()}
+    return {name: value for name, value in options.items() if not isinstance(value, dict)} | nested
 
 
 def _finished(layout: Layout, shard: PlannedShard) -> Receipt:

@@ -19,6 +19,7 @@ CODECS = ("fast", "pillow")
 DEFAULT_MAX_PIXELS = 200_000_000
 
 _FAST_LIBRARIES = ("simplejpeg", "cykooz_resizer")
+_DRAFT_SHRINKAGE = 1.5  # from here on, what plain colour upsampling loses is gone after the resize
 _CHECK_SCALE = 8  # all of a JPEG's data is read at any scale; at 1/8 the least arithmetic follows
 
 
@@ -86,7 +87,8 @@ def convert_image(data: bytes, conversion: Conversion) -> Converted:
     if unchanged and codec.decode(data, header, _CHECK_SCALE).native:
         return Converted(data, *stored_size)
     stored = geometry.swap_axes() if header.swaps_axes else geometry
-    image = codec.resize(codec.decode(data, header, stored.decoder_scale()), stored)
+    draft = stored.shrinkage() >= _DRAFT_SHRINKAGE
+    image = codec.resize(codec.decode(data, header, stored.decoder_scale(), draft=draft), stored)
     # On the small image: to turn a photo before it is resized costs more than the resize.
     image = pad_to(turn_upright(image, header.orientation), geometry.canvas)
     return Converted(codec.encode(image, conversion.format, conversion.quality), *image.size)

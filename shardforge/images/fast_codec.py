@@ -55,9 +55,9 @@ class FastCodec(PillowCodec):
         """Return the versions of every library that can change an output byte."""
         return super().versions() | {name: version(name) for name in ("simplejpeg", "cykooz.resizer")}
 
-    def decode(self, data: bytes, header: Header, scale: int = 1) -> Frame:
+    def decode(self, data: bytes, header: Header, scale: int = 1, *, draft: bool = False) -> Frame:
         """Decode as Pillow does; whatever libjpeg complains about, or has no RGB for, is left to Pillow's judgement."""
-        frame = self._decode_jpeg(data, header, scale) if header.format == "jpeg" else None
+        frame = self._decode_jpeg(data, header, scale, draft) if header.format == "jpeg" else None
         return frame or super().decode(data, header, scale)
 
     def encode(self, image: Image.Image, format: str, quality: int) -> bytes:
@@ -69,14 +69,14 @@ class FastCodec(PillowCodec):
         encoded: bytes = simplejpeg.encode_jpeg(shaped, quality, "RGBX", "420")
         return encoded
 
-    def _decode_jpeg(self, data: bytes, header: Header, scale: int) -> Frame | None:
+    def _decode_jpeg(self, data: bytes, header: Header, scale: int, draft: bool) -> Frame | None:
         width, height = -(-header.width // scale), -(-header.height // scale)  # libjpeg rounds up
         try:
             stored_height, stored_width, colours, _ = simplejpeg.decode_jpeg_header(data)
             if (stored_width, stored_height) != (header.width, header.height) or colours not in (*_RGB_COLOURS, "Gray"):
                 return None
             memory = self._own.memory(width * height * _BYTES_PER_PIXEL)
-            simplejpeg.decode_jpeg(data, "RGBX", min_height=height, min_width=width, buffer=memory)
+            simplejpeg.decode_jpeg(data, "RGBX", fastupsample=draft, min_height=height, min_width=width, buffer=memory)
         except ValueError:
             return None
         shared = pa.Array.from_buffers(pa.uint8(), memory.size, [None, pa.py_buffer(memory)])

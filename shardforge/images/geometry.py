@@ -37,11 +37,15 @@ class Geometry:
         """Whether the result differs from a `source` of this size."""
         return not self.size == self.canvas == source or self.box != whole_box(source)
 
-    def decoder_scale(self) -> int:
-        """Return by how much (1, 2, 4, 8) a JPEG may shrink while it is decoded without a visible loss."""
+    def shrinkage(self) -> float:
+        """Return how many source pixels become one along the axis that shrinks less; below 1 when it grows."""
         left, top, right, bottom = self.box
         width, height = self.size
-        room = min((right - left) / width, (bottom - top) / height) / _OVERSAMPLING
+        return min((right - left) / width, (bottom - top) / height)
+
+    def decoder_scale(self) -> int:
+        """Return by how much (1, 2, 4, 8) a JPEG may shrink while it is decoded without a visible loss."""
+        room = self.shrinkage() / _OVERSAMPLING
         return next((scale for scale in _DECODER_SCALES if scale <= room), 1)
 
 

@@ -51,10 +51,11 @@ class PillowCodec:
         libraries = ("pil", "libjpeg_turbo", "zlib", "webp")
         return {library.replace("pil", "pillow"): str(features.version(library)) for library in libraries}
 
-    def decode(self, data: bytes, header: Header, scale: int = 1) -> Frame:
+    def decode(self, data: bytes, header: Header, scale: int = 1, *, draft: bool = False) -> Frame:
         """Decode the first frame to RGB, a JPEG at 1/`scale` of its size; all of the data is decoded in any case.
 
-        The frame may share memory with the next one that this thread decodes: use it first.
+        With `draft`, colours may be upsampled in the plainest way. The frame may share memory with the next one that
+        this thread decodes: use it first.
 
         Raises:
             ImageError: truncated, corrupt or unsupported.

@@ -77,6 +77,7 @@ def assign_splits(
         store_exclusions(mapping, lists)
         step(1, "find groups")
         merged = group_records(mapping, request)
+        _check_classes(mapping, stratify)
         step(2, "place groups")
         place_records(mapping, request)
         step(3, "cut splits")
@@ -95,6 +96,14 @@ def assign_splits(
     return report
 
 
+def _check_classes(mapping: Mapping, column: str | None) -> None:
+    """Refuse to stratify by a column that says nothing."""
+    if column is not None and not mapping.rows("SELECT 1 FROM usable WHERE class <> '' LIMIT 1"):
+        raise SplitError(
+            f"--stratify {column}: no usable record of {mapping.path} has a value in it; choose another column"
+        )
+
+
 def _choose_rule(rule: str | None, stratify: str | None) -> str:
     """Return the rule to record: stratifying is `exact` inside each class."""
     if stratify is not None and rule in (None, "exact"):
@@ -106,7 +115,7 @@ def _prove(mapping: Mapping, report: SplitReport) -> None:
     """Refuse to store a split that breaks what every split guarantees."""
     [(usable,)] = mapping.rows("SELECT count(*) FROM usable")
     assigned = sum(count.images for count in report.splits)
-    torn = mapping.rows(f"SELECT count(*) FROM ({mapping.query('list_split_torn')}) AS torn")[0][0]
+    torn = mapping.rows(f"SELECT count(*) FROM ({mapping.query('select_split_torn')}) AS torn")[0][0]
     if assigned != usable or torn:
         raise SplitError(
             f"{mapping.path}: the split is not sound and was not stored: {assigned:,} of {usable:,} usable records "

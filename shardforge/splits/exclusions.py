@@ -115,7 +115,7 @@ def count_exclusions(mapping: Mapping, paths: list[Path]) -> tuple[ExclusionCoun
 def list_unmatched(mapping: Mapping) -> dict[str, list[str]]:
     """Return, by list, the entries given to this run that no record answers to."""
     unmatched: dict[str, list[str]] = {}
-    for name, entry in mapping.rows(mapping.query("list_unmatched_exclusions")):
+    for name, entry in mapping.rows(mapping.query("select_unmatched_exclusions")):
         unmatched.setdefault(name, []).append(entry)
     return unmatched
 
@@ -123,7 +123,7 @@ def list_unmatched(mapping: Mapping) -> dict[str, list[str]]:
 def digest_exclusions(mapping: Mapping) -> dict[str, str]:
     """Return 16 hex digits for each list in force, which change when what it names changes."""
     digests: dict[str, hashlib._Hash] = {}
-    for rows in mapping.batches(mapping.query("list_exclusion_rules")):
+    for rows in mapping.batches(mapping.query("select_exclusion_rules")):
         for name, rule in zip(*(column.to_pylist() for column in rows.columns), strict=True):
             digests.setdefault(name, hashlib.sha256()).update(f"{rule}\n".encode())
     return {name: digest.hexdigest()[:16] for name, digest in digests.items()}

@@ -74,5 +74,5 @@ def _compare_parameters(old: tuple[int, str, dict[str, Any]], now: tuple[int, st
 
 def _compare_records(new: int, vanished: int, regrouped: int) -> list[str]:
     """Name what may move records between two runs with the same parameters."""
-    changes = {"new records": new, "vanished records": vanished, "records in another group": regrouped}
+    changes = {"new records": new, "records now excluded or unusable": vanished, "records in another group": regrouped}
     return [f"{count:,} {what}" for what, count in changes.items() if count]

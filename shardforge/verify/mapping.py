@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardforge.dataset.manifest import Manifest
@@ -25,15 +26,17 @@ def verify_mapping(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:
     dataset = str(manifest.path.parent.resolve())
     known = mapping.rows("SELECT plan_sha256 FROM datasets WHERE out = $dataset", dataset=dataset)
     if not known:
-        yield Problem(
-            "mapping_value", str(mapping.path), expected=f"the dataset {dataset}", found="no such dataset", shard=False
-        )
+        found = "no such dataset; if it was moved, run `shardforge write` with its new --out to record it"
+        yield Problem("mapping_value", str(mapping.path), "", f"the dataset {dataset}", found, shard=False)
         return
     if known[0][0] != manifest.ours.get("plan_sha256"):
         yield Problem(
             "mapping_value", str(mapping.path), "plan_sha256", str(manifest.ours.get("plan_sha256")), known[0][0], False
         )
-    _load_packed(mapping, manifest)
+    try:
+        _load_packed(mapping, manifest)
+    except (OSError, pa.ArrowException):
+        return  # `check_index` says what is wrong with the index; without it the keys in the shards are unknown
     for code, name, expected in (
         ("mapping_missing", "select_packed_unknown", "a record"),
         ("mapping_unwritten", "select_written_unpacked", "a sample"),

@@ -43,6 +43,12 @@ def repair_dataset(path: Path, problems: Sequence[Problem], executor: Executor, 
         ]
         if not failures:
             finish_dataset(layout.out, plan, progress=progress)
+            beside = [
+                problem.file
+                for problem in problems
+                if not problem.shard and layout.out.joinpath(problem.file).is_file()
+            ]
+            lines += [f"{file}: written again" for file in dict.fromkeys(beside)]
         return lines + failures
 
 

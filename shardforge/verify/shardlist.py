@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,16 +23,14 @@ def verify_shardlist(
     classes: int | None,
     progress: Callable[[str, int, int], None],
 ) -> list[Problem]:
-    """Return the problems of the shards that `patterns` (paths, with braces such as {000000..000031}) name.
+    """Return the problems of the shards that `patterns` (paths with braces or *, or folders) name.
 
-    Level "decode" reads everything; "checksum" has nothing to compare with and reads the tars without decoding.
+    Level "decode" reads everything, "size" only looks whether the shards are there.
 
     Raises:
         UsageError: the patterns name no path.
     """
-    paths = [path for pattern in patterns for path in expand_braces(pattern)]
-    if not paths:
-        raise UsageError(f"--shardlist {' '.join(patterns)}: names no shard")
+    paths = [path for pattern in patterns for path in _expand(pattern)]
     checks = [ShardCheck(path, path, level, classes=classes) for path in dict.fromkeys(paths)]
     problems: dict[str, list[Problem]] = {}
     hashes: list[np.ndarray] = []
@@ -51,6 +50,19 @@ def verify_shardlist(
             Problem("key_twice", checks[second].path, found=f"keys that are in {places}, too")
         )
     return [problem for check in checks for problem in problems[check.path]]
+
+
+def _expand(pattern: str) -> list[str]:
+    """Return the shards that a pattern with braces names, a pattern with * finds, or a folder holds."""
+    if Path(pattern).is_dir():
+        found = sorted(str(path) for path in Path(pattern).glob("*.tar"))
+    elif "*" in pattern:
+        found = sorted(glob.glob(pattern))
+    else:
+        return expand_braces(pattern)
+    if not found:
+        raise UsageError(f"--shardlist {pattern}: finds no tar; give braces such as shard-{{000000..000031}}.tar")
+    return found
 
 
 def _shared_keys(hashes: list[np.ndarray], owners: list[int]) -> list[tuple[int, int]]:

@@ -1,4 +1,4 @@
--- list_unmatched_exclusions.sql: the entries of the lists given to this run that no record answers to.
+-- select_unmatched_exclusions.sql: the entries of the lists given to this run that no record answers to.
 SELECT e.list, e.entry
 FROM entries AS e
 WHERE e.number NOT IN (SELECT number FROM matches)
