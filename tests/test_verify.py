@@ -270,3 +270,21 @@ def test_wrong_usage(arguments: list[str], message: str) -> None:
 
 def test_no_such_manifest(tmp_path: Path) -> None:
     assert "not found" in run("verify", tmp_path / "_info.json", "--workers", 0, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"splits": []},
+        {"splits": {"train": []}},
+        {"splits": {"train": {"filenames": [1], "shard_lengths": [1]}}},
+        {"splits": {"train": {"filenames": ["a.tar"], "shard_lengths": ["x"]}}},
+        {"splits": {"train": {"filenames": ["a.tar"], "shard_lengths": [1, 2]}}},
+        {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": []},
+    ],
+)
+def test_a_manifest_of_wrong_types_is_one_sentence(tmp_path: Path, content: object) -> None:
+    (tmp_path / "_info.json").write_text(json.dumps(content))
+    failed = run("verify", tmp_path, "--workers", 0, code=1)
+    assert failed.stderr.startswith(f"Error: {tmp_path}/_info.json")

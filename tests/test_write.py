@@ -210,6 +210,18 @@ def test_another_dataset_is_not_touched(db: Path, tmp_path: Path) -> None:
     assert "Bison bison" in (out / "classes.txt").read_text()
 
 
+def test_a_damaged_plan_is_made_anew(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    write(db, out, "--label", "family")
+    before = shard_hashes(out)
+    plan = out / ".shardforge" / "plan.parquet"
+    plan.write_bytes(b"PAR1")
+    assert "another one" in write(db, out, "--label", "species", code=2).stderr
+    write(db, out, "--label", "family")
+    assert shard_hashes(out) == before
+    run("verify", out, "--workers", 0)
+
+
 def test_replace_removes_shards_that_are_no_longer_planned(db: Path, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     write(db, out)

@@ -17,6 +17,12 @@ SCHEMA = 1
 #: Names under which other tools look for our splits by default: birder trains on "training".
 ALIASES = {"training": "train"}
 _LISTS = ("filenames", "shard_lengths")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "filenames": (str,),
+    "shard_lengths": (int,),
+    "shard_bytes": (int, type(None)),
+    "shard_sha256": (str, type(None)),
+}
 
 
 @dataclass(frozen=True)
@@ -112,13 +118,12 @@ def read_manifest(path: Path) -> Manifest:
     splits = content.get("splits") if isinstance(content, dict) else None
     if not isinstance(splits, dict) or not splits:
         raise ManifestError(f'{path}: has no "splits"; expected an object with a split each')
-    ours = content.get("shardforge") or {}
-    shards = [
-        entry
-        for name, split in splits.items()
-        if name not in ours.get("aliases", {})
-        for entry in _read_split(path, name, split)
-    ]
+    ours = content.get("shardforge", {})
+    aliases = ours.get("aliases", {}) if isinstance(ours, dict) else None
+    if not isinstance(aliases, dict):
+        raise ManifestError(f'{path}: "shardforge" and its "aliases" must be objects')
+    entries = {name: _read_split(path, name, split) for name, split in splits.items()}
+    shards = [entry for name, split in entries.items() if name not in aliases for entry in split]
     return Manifest(path, content, shards)
 
 
@@ -141,4 +146,6 @@ def _read_split(path: Path, name: str, split: Any) -> list[ShardEntry]:
     for part, values in lists.items():
         if not isinstance(values, list) or len(values) != count:
             raise ManifestError(f"{path}: split {name} has {count} filenames but not as many {part}")
+        if not all(isinstance(value, _TYPES[part]) for value in values):
+            raise ManifestError(f"{path}: split {name}: {part} must be all of one type, {_TYPES[part][0].__name__}")
     return [ShardEntry(name, *values) for values in zip(*lists.values(), strict=True)]

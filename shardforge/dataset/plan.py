@@ -79,7 +79,9 @@ def read_plan(path: Path) -> Plan:
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: not found; only datasets written by `shardforge write` have a plan") from error
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path}: not a readable plan ({error}); run `shardforge write` again") from error
+        raise DatasetError(
+            f"{path}: not a readable plan ({error}); run `shardforge write` again to make it anew"
+        ) from error
     if stored["schema"] != SCHEMA:
         raise DatasetError(f"{path}: has schema {stored['schema']}, this version of shardforge reads {SCHEMA}")
     shards = [PlannedShard(**shard) for shard in stored["shards"]]

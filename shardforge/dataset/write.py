@@ -17,14 +17,14 @@ from shardforge.dataset.budget import Budget
 from shardforge.dataset.index import build_index, index_schema, write_index
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
-from shardforge.dataset.manifest import build_manifest, write_companions, write_manifest
+from shardforge.dataset.manifest import build_manifest, read_manifest, write_companions, write_manifest
 from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.plan import Plan, PlannedShard, read_plan
 from shardforge.dataset.planning import write_plan
 from shardforge.dataset.receipt import Receipt, read_receipt
 from shardforge.dataset.record import record_dataset
 from shardforge.dataset.shard import ShardResult, ShardTask, write_shard
-from shardforge.errors import BudgetExceededError, DatasetError, UsageError
+from shardforge.errors import BudgetExceededError, DatasetError, ManifestError, UsageError
 from shardforge.executors import Executor
 from shardforge.files import explain_os_error
 from shardforge.mapping import Mapping, open_mapping
@@ -69,7 +69,7 @@ def prepare_plan(mapping: Mapping, out: Path, options: WriteOptions, *, replace:
     try:
         plan = write_plan(mapping, options, proposed)
         if layout.plan.exists() and not replace:
-            _check_same(layout, read_plan(layout.plan), plan)
+            _check_same(layout, plan)
         os.replace(proposed, layout.plan)
     finally:
         proposed.unlink(missing_ok=True)
@@ -219,7 +219,13 @@ def _check_place(layout: Layout) -> None:
         raise explain_os_error(error, layout.scratch) from error
 
 
-def _check_same(layout: Layout, there: Plan, proposed: Plan) -> None:
+def _check_same(layout: Layout, proposed: Plan) -> None:
+    try:
+        there = read_plan(layout.plan)
+    except DatasetError as error:
+        if _recorded_plan(layout) in (None, proposed.sha256):
+            return
+        raise UsageError(f"{error}, with --replace: the dataset there is another one") from error
     if there.sha256 == proposed.sha256:
         return
     old, new = _flatten(there.options.to_json()), _flatten(proposed.options.to_json())
@@ -232,6 +238,14 @@ def _check_same(layout: Layout, there: Plan, proposed: Plan) -> None:
         f"{layout.out}: holds another dataset ({difference}); choose another --out, or rebuild it with --replace "
         "(shards that stay the same are kept)"
     )
+
+
+def _recorded_plan(layout: Layout) -> str | None:
+    """Return the digest of the plan that the manifest was written by, or None where there is no such manifest."""
+    try:
+        return read_manifest(layout.manifest).ours.get("plan_sha256")
+    except ManifestError:
+        return None
 
 
 def _flatten(options: dict[str, Any]) -> dict[str, Any]:
