@@ -210,6 +210,29 @@ def test_another_dataset_is_not_touched(db: Path, tmp_path: Path) -> None:
     assert "Bison bison" in (out / "classes.txt").read_text()
 
 
+@pytest.mark.parametrize("change", [("--size", "32"), ("--quality", "30"), ("--format", "png"), ("--members", "json")])
+def test_replace_writes_again_what_the_options_change(db: Path, tmp_path: Path, change: tuple[str, str]) -> None:
+    write(db, tmp_path / "one" / "shards", "--label", "family")
+    write(db, tmp_path / "two" / "shards", "--label", "family", *change)
+    write(db, tmp_path / "one" / "shards", "--label", "family", *change, "--replace")
+    assert shard_hashes(tmp_path / "one" / "shards") == shard_hashes(tmp_path / "two" / "shards")
+
+
+def test_a_torn_receipt_costs_no_shard(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    write(db, out)
+    before = shard_hashes(out)
+    receipt = next((out / ".shardforge" / "shards").glob("*000001.tar.json"))
+    receipt.rename(receipt.with_name(f".{receipt.name}.host.1.tmp"))
+    write(db, out)
+    assert shard_hashes(out) == before
+
+
+def test_a_split_named_twice_is_written_once(db: Path, tmp_path: Path) -> None:
+    write(db, tmp_path / "shards", "--splits", "train,train")
+    assert manifest(tmp_path / "shards")["splits"]["train"]["num_samples"] == 36
+
+
 def test_a_damaged_plan_is_made_anew(db: Path, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     write(db, out, "--label", "family")

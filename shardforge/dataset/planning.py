@@ -43,7 +43,7 @@ def write_plan(mapping: Mapping, options: WriteOptions, path: Path) -> Plan:
             rows = mapping.batches(mapping.query("select_plan"), split=split, seed=str(options.seed))
             for number, table in enumerate(cut_shards(rows, count, options)):
                 labelled = _with_labels(table, classes)
-                digest = _digest(labelled)
+                digest = _digest(labelled, options)
                 place = shard_path(options.name, split, number)
                 shards.append(PlannedShard(split, number, place, len(shards), labelled.num_rows, digest))
                 writer.write(labelled)
@@ -66,7 +66,7 @@ def collect_planned(mapping: Mapping, options: WriteOptions) -> None:
     known = [row[0] for row in mapping.rows("SELECT DISTINCT split FROM splits WHERE name = $name", name=run)]
     mapping.execute("DROP TABLE IF EXISTS planned")
     mapping.execute("CREATE TEMP TABLE planned (split VARCHAR, key VARCHAR, class_name VARCHAR)")
-    for split in options.splits or sorted(known, key=_split_rank):
+    for split in dict.fromkeys(options.splits) or sorted(known, key=_split_rank):
         if split not in known and split not in shares:
             there = ", ".join([*sorted(known, key=_split_rank), *shares])
             raise UsageError(f"--splits {split}: not in the split run {run} of {mapping.path}; it has {there}")
@@ -122,9 +122,13 @@ def _with_labels(table: pa.Table, classes: list[str] | None) -> pa.Table:
     return table.set_column(position, "class_index", indices)
 
 
-def _digest(table: pa.Table) -> str:
+def _digest(table: pa.Table, options: WriteOptions) -> str:
+    """Return what stands for a shard's bytes: its records, and the options that decide what becomes of them."""
     columns = [name for name in table.column_names if name not in _NOT_DIGESTED]
-    content = [columns, *(table[name].to_pylist() for name in columns)]
+    unhashed = pc.if_else(pc.is_null(table["content_hash"]), table["mtime"], None)  # all that tells a changed file
+    chosen = options.to_json()
+    deciding = [chosen["conversion"], chosen["members"], chosen["encoder"]]
+    content = [deciding, columns, unhashed.to_pylist(), *(table[name].to_pylist() for name in columns)]
     return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -29,9 +29,9 @@ class Receipt:
     bad: dict[str, str]
     notes: dict[str, str]
 
-    def write(self, place: Path) -> None:
-        """Write the receipt to `place`, atomically."""
-        with atomic_write(place) as file:
+    def write(self, place: Path, scratch: Path) -> None:
+        """Write the receipt to `place`, atomically; `scratch` is the folder of temporary files."""
+        with atomic_write(place, scratch=scratch) as file:
             file.write(json.dumps(asdict(self), ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 

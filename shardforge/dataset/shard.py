@@ -124,7 +124,7 @@ def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> 
         bad=bad,
         notes=notes,
     )
-    receipt.write(layout.receipt(shard.path))
+    receipt.write(layout.receipt(shard.path), layout.scratch)
     return receipt
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -263,17 +264,18 @@ def _finished(layout: Layout, shard: PlannedShard) -> Receipt:
 
 def _remove_stale(layout: Layout, plan: Plan) -> None:
     """Remove what an earlier plan of this dataset wrote and this one does not have (after --replace)."""
-    planned = {layout.receipt(shard.path).name for shard in plan.shards}
-    for place in layout.private.joinpath("shards").iterdir():
-        receipt = read_receipt(place) if place.name not in planned else None
-        if receipt is not None:
+    planned = {shard.path for shard in plan.shards}
+    for place in layout.private.joinpath("shards").glob("[!.]*.json"):
+        receipt = read_receipt(place)
+        if receipt is not None and receipt.path not in planned:
             layout.out.joinpath(receipt.path).unlink(missing_ok=True)
             place.unlink()
     for index in layout.out.joinpath("index").glob("*.parquet"):
         if index.stem not in plan.splits:
             index.unlink()
             layout.sizes(index.stem).unlink(missing_ok=True)
-            layout.sizes(index.stem).parent.rmdir()
+            with suppress(OSError):  # someone else's files lie there, too
+                layout.sizes(index.stem).parent.rmdir()
 
 
 def _count_text(outcomes: Counter[str]) -> str:

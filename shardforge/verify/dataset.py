@@ -151,7 +151,7 @@ def check_companions(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
 
 def _read_lines(path: Path) -> list[str] | None:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError):
         return None
 

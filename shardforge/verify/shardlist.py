@@ -59,7 +59,7 @@ def _expand(pattern: str) -> list[str]:
     elif "*" in pattern:
         found = sorted(glob.glob(pattern))
     else:
-        return expand_braces(pattern)
+        found = expand_braces(pattern)
     if not found:
         raise UsageError(f"--shardlist {pattern}: finds no tar; give braces such as shard-{{000000..000031}}.tar")
     return found
