@@ -101,10 +101,10 @@ def _read_number(field: bytes, position: int) -> int:
     """Return a number field: octal digits, or base 256 where its first bit is set."""
     if field[0] & 0x80:
         return int.from_bytes(field[1:], "big")
-    try:
-        return int(field.rstrip(b"\0 ") or b"0", 8)
-    except ValueError:
-        raise TarError(f"the header at byte {position} has {field!r} where octal digits are expected") from None
+    digits = field.strip(b"\0 ") or b"0"
+    if digits.strip(b"01234567"):  # int() would take signs and underscores, too
+        raise TarError(f"the header at byte {position} has {field!r} where octal digits are expected")
+    return int(digits, 8)
 
 
 def _read_decimal(digits: bytes, position: int) -> int:

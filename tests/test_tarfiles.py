@@ -99,3 +99,17 @@ def test_a_file_that_is_no_tar_is_refused() -> None:
     members, error = read_until_error(b"\x89PNG" * 1000)
     assert members == []
     assert error is not None
+
+
+def test_a_negative_size_is_refused() -> None:
+    header = bytearray(tar_header_of_size(b"-0000001000\0"))
+    with pytest.raises(TarError, match="octal digits"):
+        list(iter_members(memoryview(bytes(header) + bytes(1024))))
+
+
+def tar_header_of_size(size: bytes) -> bytes:
+    header = bytearray(tarfile.TarInfo("a").tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)

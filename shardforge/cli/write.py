@@ -142,6 +142,8 @@ def write_command(
     """
     from shardforge.executors import open_executor
 
+    if replace and part is not None:
+        raise click.UsageError("--replace with --shards would change the plan under other parts: replace in one run.")
     if dry_run:
         _print_plan(db, _read_options(db, out, choices), as_json=as_json)
         return

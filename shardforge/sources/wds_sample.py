@@ -68,7 +68,7 @@ def sample_key(name: str) -> str:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} is not UTF-8 text ({error}); expected one class name a line") from error
 
