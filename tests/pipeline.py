@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -96,16 +95,3 @@ PRELOAD = (
     "import shardforge.dataset.write, shardforge.executors.local, shardforge.images.convert\n"
     "import shardforge.mapping.duckdb, shardforge.mapping.sqlite, shardforge.mapping.update\n"
 )
-
-__all__ = [
-    "Outcome",
-    "as_nobody",
-    "copy_images",
-    "manifest",
-    "prepare",
-    "run",
-    "shard_hashes",
-    "shutil",
-    "start",
-    "write",
-]
