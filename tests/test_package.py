@@ -19,7 +19,8 @@ PACKAGE = ROOT / "shardforge"
 #: The flow of data: a part may import itself and the parts before it.
 FLOW = [
     *("errors", "reasons", "records", "paths", "braces", "queries", "files", "tarfiles", "executors"),
-    *("images", "sources", "mapping", "splits", "dataset", "verify", "cli"),
+    *("taxonomy", "images", "sources", "mapping", "splits", "duplicates", "dataset", "verify", "catalog", "loader"),
+    *("train", "cli"),
 ]
 
 
