@@ -9,6 +9,8 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pipeline import manifest, prepare, run, shard_hashes, write
 
@@ -107,6 +109,43 @@ def rename_class(out: Path) -> None:
     (out / "classes.txt").write_text(text.replace("Felidae", "Canidaf"))
 
 
+def edit_index(column: str, change: Callable[[int], int]) -> Callable[[Path], None]:
+    """Return a damage: another value for the fifth sample of the train split's index, in its second shard."""
+
+    def damage(out: Path) -> None:
+        place = out / "index" / "train.parquet"
+        with pq.ParquetFile(place) as index:
+            tables = [index.read_row_group(group) for group in range(index.num_row_groups)]
+        values = tables[1][column].to_pylist()
+        values[4] = change(values[4])
+        position = tables[1].schema.get_field_index(column)
+        tables[1] = tables[1].set_column(
+            position, tables[1].schema.field(column), pa.array(values, tables[1][column].type)
+        )
+        with pq.ParquetWriter(place, tables[0].schema) as writer:
+            for table in tables:
+                writer.write_table(table)
+
+    return damage
+
+
+def rename_index_column(out: Path) -> None:
+    place = out / "index" / "train.parquet"
+    table = pq.read_table(place)
+    pq.write_table(table.rename_columns(["name", *table.column_names[1:]]), place)
+
+
+def spoil_receipt(name: str, value: object) -> Callable[[Path], None]:
+    """Return a damage: another value in a shard's receipt, whose shard is gone, too."""
+
+    def damage(out: Path) -> None:
+        place = out / ".shardforge" / "shards" / f"{Path(SHARD).name}.json"
+        place.write_text(json.dumps(json.loads(place.read_text()) | {name: value}))
+        (out / SHARD).unlink()
+
+    return damage
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "byte in an image": (flip_image, "member_bytes", SHARD),
     "byte in a header": (flip_header, "tar_header", SHARD),
@@ -138,6 +177,17 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         lambda out: (out / "index/train.parquet").write_bytes(b"PAR1"),
         "index_value",
         "index/train.parquet",
+    ),
+    "index of other columns": (rename_index_column, "index_value", "index/train.parquet"),
+    "edited offset": (edit_index("jpg_offset", lambda offset: offset + 512), "index_value", "index/train.parquet"),
+    "edited CRC": (edit_index("json_crc32", lambda crc: crc ^ 1), "index_value", "index/train.parquet"),
+    "edited label": (edit_index("label", lambda label: label + 1), "index_value", "index/train.parquet"),
+    "receipt of another plan": (spoil_receipt("digest", "0" * 64), "shard_missing", SHARD),
+    "receipt of wrong types": (spoil_receipt("sizes", {"jpg": ["many"]}), "shard_missing", SHARD),
+    "manifest nested too deep": (
+        lambda out: (out / "_info.json").write_text("[" * 100_000),
+        "manifest_invalid",
+        "_info.json",
     ),
     "sizes edited": (lambda out: (out / "train/sizes.json").write_text("{}"), "companion_value", "train/sizes.json"),
 }
@@ -282,6 +332,11 @@ def test_no_such_manifest(tmp_path: Path) -> None:
         {"splits": {"train": {"filenames": ["a.tar"], "shard_lengths": ["x"]}}},
         {"splits": {"train": {"filenames": ["a.tar"], "shard_lengths": [1, 2]}}},
         {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": []},
+        {"splits": {"train": {"filenames": ["\0.tar"], "shard_lengths": [1]}}},
+        {"splits": {"train": {"filenames": ["\ud800.tar"], "shard_lengths": [1]}}},
+        {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"classes": 7}},
+        {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"members": None}},
+        {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"index": ["a"]}},
     ],
 )
 def test_a_manifest_of_wrong_types_is_one_sentence(tmp_path: Path, content: object) -> None:

@@ -245,6 +245,25 @@ def test_a_damaged_plan_is_made_anew(db: Path, tmp_path: Path) -> None:
     run("verify", out, "--workers", 0)
 
 
+def test_a_lost_plan_is_made_anew(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    write(db, out, "--label", "family")
+    before = shard_hashes(out)
+    (out / ".shardforge" / "plan.parquet").unlink()
+    assert "another one" in write(db, out, "--label", "species", code=2).stderr
+    write(db, out, "--label", "family")
+    assert shard_hashes(out) == before
+
+
+def test_what_a_killed_run_left_behind_is_removed(db: Path, tmp_path: Path) -> None:
+    out = tmp_path / "shards"
+    (out / ".shardforge" / "tmp").mkdir(parents=True)
+    (out / ".shardforge" / "tmp" / "._info.json.host.1.tmp").write_text("{")
+    write(db, out)
+    assert not (out / ".shardforge" / "tmp").exists()
+    assert (out / ".shardforge" / "lock").read_text() == ""
+
+
 def test_replace_removes_shards_that_are_no_longer_planned(db: Path, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     write(db, out)
@@ -258,6 +277,7 @@ def test_a_folder_with_other_things_is_refused(db: Path, tmp_path: Path) -> None
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     assert "thesis.tex" in write(db, tmp_path / "mine", code=2).stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
 def test_two_runs_at_once(db: Path, tmp_path: Path) -> None:
@@ -320,6 +340,7 @@ def test_unwritable_output(photos: Path) -> None:
         (["--max-bad", "120%"], "neither a share nor a number"),
         (["--label", "url.x"], "no such column"),
         (["--name", "a/b"], "becomes part of file names"),
+        (["--name", "a" * 101], "becomes part of file names"),
     ],
 )
 def test_contradictions_are_one_sentence(db: Path, tmp_path: Path, options: list[str], message: str) -> None:

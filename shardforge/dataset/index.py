@@ -34,7 +34,7 @@ def index_schema(extensions: Iterable[str]) -> pa.Schema:
 
 def build_index(shard: PlannedShard, receipt: Receipt, plan_path: Path) -> pa.Table:
     """Return the index of one shard, in the order of its samples, from its plan and receipt alone."""
-    rows = read_planned_rows(plan_path, shard.row_group).select(["key", "class_index"])
+    rows = read_planned_rows(plan_path, shard.row_group, ["key", "class_index"])
     if receipt.bad:
         written = [key not in receipt.bad for key in rows["key"].to_pylist()]
         rows = rows.filter(pa.array(written))
@@ -51,9 +51,9 @@ def build_index(shard: PlannedShard, receipt: Receipt, plan_path: Path) -> pa.Ta
     return pa.table(columns, schema=index_schema(extensions))
 
 
-def write_index(path: Path, shards: Iterable[pa.Table], schema: pa.Schema) -> None:
+def write_index(path: Path, shards: Iterable[pa.Table], schema: pa.Schema, scratch: Path) -> None:
     """Write the tables of a split's shards to `path`, one row group each, atomically."""
-    with atomic_write(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with atomic_write(path, scratch=scratch) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for table in shards:
             writer.write_table(table, row_group_size=max(1, table.num_rows))
 

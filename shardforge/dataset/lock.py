@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shardforge.errors import DatasetError
@@ -32,9 +32,22 @@ def lock_dataset(path: Path, *, shared: bool = False) -> Iterator[None]:
             raise DatasetError(
                 f"{path.parent.parent}: is being written by {holder}; wait for it or choose another --out"
             ) from error
-        if not shared:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
-        yield
+        if shared:
+            yield
+        else:
+            with _name_holder(handle):
+                yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _name_holder(handle: int) -> Iterator[None]:
+    """Let the lock file say who holds it, for as long as that is so; a full disk may keep it empty."""
+    os.ftruncate(handle, 0)
+    with suppress(OSError):
+        os.pwrite(handle, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+    try:
+        yield
+    finally:
+        os.ftruncate(handle, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,20 +77,20 @@ def build_manifest(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
 
 def write_manifest(layout: Layout, content: dict[str, Any]) -> None:
     """Write the manifest, atomically; everything that it names is there before it."""
-    with atomic_write(layout.manifest) as file:
+    with atomic_write(layout.manifest, scratch=layout.scratch) as file:
         file.write(json.dumps(content, ensure_ascii=False, indent=1).encode() + b"\n")
 
 
 def write_companions(layout: Layout, plan: Plan, receipts: list[Receipt]) -> None:
     """Write `classes.txt` and, in each split's folder, open_clip's `sizes.json`."""
     if plan.classes is not None:
-        with atomic_write(layout.classes) as file:
+        with atomic_write(layout.classes, scratch=layout.scratch) as file:
             file.write(classes_text(plan.classes))
     sizes: dict[str, dict[str, int]] = {}
     for shard, receipt in zip(plan.shards, receipts, strict=True):
         sizes.setdefault(shard.split, {})[Path(shard.path).name] = receipt.samples
     for split, counts in sizes.items():
-        with atomic_write(layout.sizes(split)) as file:
+        with atomic_write(layout.sizes(split), scratch=layout.scratch) as file:
             file.write(sizes_text(counts))
 
 
@@ -113,18 +114,34 @@ def read_manifest(path: Path) -> Manifest:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise ManifestMissingError(f"{path}: not found; give the path of a dataset's _info.json") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror}); give it read permission") from error
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: not JSON ({error}); restore it with `shardforge verify --repair`") from error
     splits = content.get("splits") if isinstance(content, dict) else None
     if not isinstance(splits, dict) or not splits:
         raise ManifestError(f'{path}: has no "splits"; expected an object with a split each')
-    ours = content.get("shardforge", {})
-    aliases = ours.get("aliases", {}) if isinstance(ours, dict) else None
-    if not isinstance(aliases, dict):
-        raise ManifestError(f'{path}: "shardforge" and its "aliases" must be objects')
+    aliases = _read_ours(path, content.get("shardforge", {})).get("aliases", {})
     entries = {name: _read_split(path, name, split) for name, split in splits.items()}
     shards = [entry for name, split in entries.items() if name not in aliases for entry in split]
     return Manifest(path, content, shards)
+
+
+def _read_ours(path: Path, ours: Any) -> dict[str, Any]:
+    """Return the part that shardforge adds, after a look at the types in it."""
+    if not isinstance(ours, dict):
+        raise ManifestError(f'{path}: "shardforge" must be an object')
+    for name in ("aliases", "index"):
+        table = ours.get(name, {})
+        if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+            raise ManifestError(f'{path}: "{name}" of "shardforge" must be an object of texts')
+    members = ours.get("members", [])
+    if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
+        raise ManifestError(f'{path}: "members" of "shardforge" must be a list of texts')
+    classes = ours.get("classes")
+    if classes is not None and not (isinstance(classes, dict) and isinstance(classes.get("count"), int)):
+        raise ManifestError(f'{path}: "classes" of "shardforge" must be null or an object with a "count"')
+    return ours
 
 
 def _split_entry(name: str, shards: list[Receipt]) -> dict[str, Any]:
@@ -138,6 +155,13 @@ def _split_entry(name: str, shards: list[Receipt]) -> dict[str, Any]:
     }
 
 
+def _is_file_name(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text) and bool(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def _read_split(path: Path, name: str, split: Any) -> list[ShardEntry]:
     if not isinstance(split, dict) or not all(isinstance(split.get(part), list) for part in _LISTS):
         raise ManifestError(f"{path}: split {name} lacks the lists {' and '.join(_LISTS)}")
@@ -148,4 +172,6 @@ def _read_split(path: Path, name: str, split: Any) -> list[ShardEntry]:
             raise ManifestError(f"{path}: split {name} has {count} filenames but not as many {part}")
         if not all(isinstance(value, _TYPES[part]) for value in values):
             raise ManifestError(f"{path}: split {name}: {part} must be all of one type, {_TYPES[part][0].__name__}")
+    if not all(_is_file_name(filename) for filename in split["filenames"]):
+        raise ManifestError(f"{path}: split {name}: filenames holds one that cannot be a file's name")
     return [ShardEntry(name, *values) for values in zip(*lists.values(), strict=True)]

@@ -15,6 +15,7 @@ from shardforge.records import RANKS
 #: Columns that can be the label or a text member.
 TEXT_COLUMNS = ("label", "group_id", *RANKS, "common_name", "license", "author", "url", "path", "source")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_MOST_LETTERS = 100
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,11 @@ class WriteOptions:
     encoder: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise UsageError(f"--name {self.name!r}: use letters, digits, - and _, since it becomes part of file names")
+        if not _NAME.fullmatch(self.name) or len(self.name) > _MOST_LETTERS:
+            raise UsageError(
+                f"--name {self.name!r}: use at most {_MOST_LETTERS} letters, digits, - and _, since it becomes part of "
+                "file names"
+            )
         if self.label is not None and self.label not in TEXT_COLUMNS:
             raise UsageError(f"--label {self.label}: no such column; choose one of {', '.join(TEXT_COLUMNS)}, or none")
         for member in self.members:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardforge.dataset.options import WriteOptions
-from shardforge.errors import DatasetError
+from shardforge.errors import DatasetError, UsageError
 from shardforge.files import atomic_write
 
 SCHEMA = 1
@@ -76,22 +76,22 @@ def read_plan(path: Path) -> Plan:
     """
     try:
         stored = json.loads(_open_plan(path).metadata.metadata[_METADATA_KEY])
+        if stored["schema"] != SCHEMA:
+            raise DatasetError(f"{path}: has schema {stored['schema']}, this version of shardforge reads {SCHEMA}")
+        shards = [PlannedShard(**shard) for shard in stored["shards"]]
+        options = WriteOptions.from_json(stored["options"])
+        return Plan(options, stored["version"], stored["roots"], stored["classes"], shards)
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: not found; only datasets written by `shardforge write` have a plan") from error
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise DatasetError(
             f"{path}: not a readable plan ({error}); run `shardforge write` again to make it anew"
         ) from error
-    if stored["schema"] != SCHEMA:
-        raise DatasetError(f"{path}: has schema {stored['schema']}, this version of shardforge reads {SCHEMA}")
-    shards = [PlannedShard(**shard) for shard in stored["shards"]]
-    options = WriteOptions.from_json(stored["options"])
-    return Plan(options, stored["version"], stored["roots"], stored["classes"], shards)
 
 
-def read_planned_rows(path: Path, row_group: int) -> pa.Table:
-    """Return the records of one shard of the plan at `path`, in the order of the shard."""
-    return _open_plan(path).read_row_group(row_group)
+def read_planned_rows(path: Path, row_group: int, columns: list[str] | None = None) -> pa.Table:
+    """Return the records of one shard of the plan at `path`, in the order of the shard: all columns, or these."""
+    return _open_plan(path).read_row_group(row_group, columns)
 
 
 def _open_plan(path: Path) -> pq.ParquetFile:

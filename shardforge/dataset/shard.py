@@ -17,7 +17,7 @@ from typing import Any
 
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.plan import Plan, PlannedShard, read_plan, read_planned_rows
-from shardforge.dataset.receipt import Receipt, read_receipt
+from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.dataset.tarwriter import ShardWriter
 from shardforge.errors import DatasetError, ImageError
 from shardforge.files import atomic_write, sha256_file
@@ -38,7 +38,7 @@ _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to write into the dataset folder `out`.
+    """One shard to write into the dataset folder `out`: that with this `digest`, in this row group of its plan.
 
     `threads` convert images side by side. `retry_bad` writes a finished shard again when some of its images could not
     be written. `expected_sha256`, if given, is what the new shard must have: repair restores a shard or leaves it.
@@ -46,6 +46,7 @@ class ShardTask:
 
     out: str
     row_group: int
+    digest: str
     threads: int = 1
     retry_bad: bool = False
     expected_sha256: str | None = None
@@ -67,12 +68,15 @@ def write_shard(task: ShardTask) -> ShardResult:
     """Write the shard, or keep the one that is there when its bytes are those of its receipt and plan.
 
     Raises:
-        DatasetError: the disk is full, the folder cannot be written, or the bytes are not the expected ones.
+        DatasetError: the disk is full, the folder cannot be written, the bytes are not the expected ones, or the plan
+            is no longer the one that the task is of.
     """
     layout = Layout(Path(task.out))
     plan = _read_plan_once(layout.plan)
-    shard = plan.shards[task.row_group]
-    receipt = read_receipt(layout.receipt(shard.path))
+    shard = plan.shards[task.row_group] if task.row_group < len(plan.shards) else None
+    if shard is None or shard.digest != task.digest:
+        raise DatasetError(f"{layout.plan}: another run replaced it; let that run end, then run this one again")
+    receipt = find_receipt(layout, shard)
     if receipt is None or not _can_keep(task, layout, shard, receipt):
         receipt = _write(task, layout, plan, shard)
         return _result(receipt, kept=False)
@@ -86,8 +90,7 @@ def _result(receipt: Receipt, *, kept: bool) -> ShardResult:
 def _can_keep(task: ShardTask, layout: Layout, shard: PlannedShard, receipt: Receipt) -> bool:
     tar = layout.out / shard.path
     return (
-        receipt.digest == shard.digest
-        and not (task.retry_bad and receipt.bad)
+        not (task.retry_bad and receipt.bad)
         and tar.is_file()
         and tar.stat().st_size == receipt.bytes
         and sha256_file(tar) == receipt.sha256

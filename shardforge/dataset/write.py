@@ -22,7 +22,7 @@ from shardforge.dataset.manifest import build_manifest, read_manifest, write_com
 from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.plan import Plan, PlannedShard, read_plan
 from shardforge.dataset.planning import write_plan
-from shardforge.dataset.receipt import Receipt, read_receipt
+from shardforge.dataset.receipt import Receipt, find_receipt, read_receipt
 from shardforge.dataset.record import record_dataset
 from shardforge.dataset.shard import ShardResult, ShardTask, write_shard
 from shardforge.errors import BudgetExceededError, DatasetError, ManifestError, UsageError
@@ -65,11 +65,14 @@ def prepare_plan(mapping: Mapping, out: Path, options: WriteOptions, *, replace:
         UsageError: `out` holds something else and `replace` was not given.
     """
     layout = Layout(out)
-    _check_place(layout)
+    try:
+        layout.scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain_os_error(error, layout.scratch) from error
     proposed = layout.scratch / f"plan.{os.uname().nodename}.{os.getpid()}.parquet"
     try:
         plan = write_plan(mapping, options, proposed)
-        if layout.plan.exists() and not replace:
+        if not replace:
             _check_same(layout, plan)
         os.replace(proposed, layout.plan)
     finally:
@@ -95,7 +98,7 @@ def write_shards(
     """
     threads = _threads_per_shard(executor.workers, len(shards))
     largest_first = sorted(shards, key=lambda shard: -shard.samples)
-    tasks = [ShardTask(str(out), shard.row_group, threads, retry_bad) for shard in largest_first]
+    tasks = [ShardTask(str(out), shard.row_group, shard.digest, threads, retry_bad) for shard in largest_first]
     report = WriteReport()
     total = sum(shard.samples for shard in shards)
     limit = budget.limit(total)
@@ -125,7 +128,7 @@ def finish_dataset(out: Path, plan: Plan, *, progress: ProgressCall) -> list[Rec
     done = 0
     for split in plan.splits:
         pairs = [pair for pair in zip(plan.shards, receipts, strict=True) if pair[0].split == split]
-        write_index(layout.index(split), (build_index(*pair, layout.plan) for pair in pairs), schema)
+        write_index(layout.index(split), (build_index(*pair, layout.plan) for pair in pairs), schema, layout.scratch)
         done += len(pairs)
         progress("index", done, len(plan.shards))
     write_companions(layout, plan, receipts)
@@ -152,6 +155,7 @@ def write_dataset(
     share the work.
     """
     layout = Layout(out)
+    check_place(layout)
     with lock_dataset(layout.lock, shared=part is not None):
         if part is None:
             shutil.rmtree(layout.scratch, ignore_errors=True)
@@ -175,8 +179,10 @@ def write_dataset(
 def select_shards(plan: Plan, part: str) -> list[PlannedShard]:
     """Return the shards that `part` names: "A-B" counts over all splits from 0, "I/N" is the I-th of N equal parts.
 
+    With more parts than shards, some parts are empty.
+
     Raises:
-        UsageError: the text is neither, or names no shard of the plan.
+        UsageError: the text is neither, or A-B is not in the plan.
     """
     count = len(plan.shards)
     try:
@@ -204,23 +210,29 @@ def _threads_per_shard(workers: int, shards: int) -> int:
     return max(2, -(-workers // max(1, shards)))
 
 
-def _check_place(layout: Layout) -> None:
+def check_place(layout: Layout) -> None:
+    """Look whether a dataset may be written there, before anything is.
+
+    Raises:
+        UsageError: it is a file, or a folder that holds what shardforge did not write.
+        DatasetError: the folder cannot be read.
+    """
     out = layout.out
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; --out must be a folder")
-    strangers = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
-    if strangers and not layout.plan.exists():
+    try:
+        strangers = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
+    except OSError as error:
+        raise explain_os_error(error, out) from error
+    if strangers and not layout.plan.exists() and _recorded_plan(layout) is None:
         raise UsageError(
             f"{out}: is not empty and was not written by shardforge (it holds {', '.join(sorted(strangers)[:3])}); "
             "choose another --out"
         )
-    try:
-        layout.scratch.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise explain_os_error(error, layout.scratch) from error
 
 
 def _check_same(layout: Layout, proposed: Plan) -> None:
+    """Refuse to go on with another dataset; a lost or damaged plan is judged by the manifest, where there is one."""
     try:
         there = read_plan(layout.plan)
     except DatasetError as error:
@@ -256,8 +268,8 @@ def _flatten(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finished(layout: Layout, shard: PlannedShard) -> Receipt:
-    receipt = read_receipt(layout.receipt(shard.path))
-    if receipt is None or receipt.digest != shard.digest:
+    receipt = find_receipt(layout, shard)
+    if receipt is None:
         raise DatasetError(f"{layout.out / shard.path}: is not written yet; run `shardforge write` without --shards")
     return receipt
 

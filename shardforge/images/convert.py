@@ -16,6 +16,8 @@ from shardforge.images.pixels import pad_to, turn_upright
 #: Output formats: the suffix of members, and Pillow's name of the format.
 FORMATS = {"jpg": "jpeg", "png": "png", "webp": "webp"}
 CODECS = ("fast", "pillow")
+#: Raised when this package converts an image to other bytes than before.
+REVISION = "1"
 DEFAULT_MAX_PIXELS = 200_000_000
 
 _FAST_LIBRARIES = ("simplejpeg", "cykooz_resizer")
@@ -122,8 +124,8 @@ def choose_codec(name: str) -> str:
 
 
 def codec_versions(codec: str) -> dict[str, str]:
-    """Return the versions of the libraries whose change may change output bytes."""
-    return open_codec(codec).versions()
+    """Return the versions of all that may change output bytes: the libraries, and this package's own conversion."""
+    return {"conversion": REVISION} | open_codec(codec).versions()
 
 
 @functools.cache

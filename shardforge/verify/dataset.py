@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardforge.dataset.index import build_index
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.manifest import (
     Manifest,
@@ -21,7 +23,7 @@ from shardforge.dataset.manifest import (
     sizes_text,
 )
 from shardforge.dataset.plan import Plan, read_plan
-from shardforge.dataset.receipt import read_receipt
+from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.errors import DatasetError, ManifestError
 from shardforge.executors import Executor
 from shardforge.verify.problems import Problem
@@ -40,7 +42,9 @@ def verify_dataset(path: Path, level: str, executor: Executor, *, progress: Prog
         ManifestError: the manifest is missing or damaged, and there is no plan to replace it.
     """
     layout = Layout(path.parent)
-    expected = _expected_content(layout)
+    plan = read_plan(layout.plan) if layout.plan.exists() else None
+    receipts = _all_receipts(layout, plan) if plan is not None else None
+    expected = build_manifest(plan, receipts) if plan is not None and receipts is not None else None
     problems: list[Problem] = []
     try:
         manifest = read_manifest(path)
@@ -54,24 +58,19 @@ def verify_dataset(path: Path, level: str, executor: Executor, *, progress: Prog
         problems.append(Problem("manifest_invalid", path.name, found=str(error).removeprefix(f"{path}: "), shard=False))
     if expected is not None:
         manifest = _from_content(path, expected)
-    problems += check_companions(layout, manifest)
+    problems += check_companions(layout, manifest, plan)
     problems += check_index(layout, manifest)
+    if plan is not None and receipts is not None:
+        problems += compare_index(layout, plan, receipts)
     problems += _check_extra(layout, manifest)
     return problems + _verify_shards(layout, manifest, level, executor, progress)
 
 
-def _expected_content(layout: Layout) -> dict[str, Any] | None:
-    """Return what the manifest should say by plan and receipts, or None where they are not all there."""
-    plan = _plan_of(layout)
-    if plan is None:
-        return None
-    receipts = [read_receipt(layout.receipt(shard.path)) for shard in plan.shards]
+def _all_receipts(layout: Layout, plan: Plan) -> list[Receipt] | None:
+    """Return the receipts of all shards, or None where one is missing."""
+    receipts = [find_receipt(layout, shard) for shard in plan.shards]
     whole = [receipt for receipt in receipts if receipt is not None]
-    return build_manifest(plan, whole) if len(whole) == len(receipts) else None
-
-
-def _plan_of(layout: Layout) -> Plan | None:
-    return read_plan(layout.plan) if layout.plan.exists() else None
+    return whole if len(whole) == len(receipts) else None
 
 
 def _from_content(path: Path, content: dict[str, Any]) -> Manifest:
@@ -115,14 +114,13 @@ def _check_itself(manifest: Manifest) -> Iterator[Problem]:
             )
 
 
-def check_companions(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
+def check_companions(layout: Layout, manifest: Manifest, plan: Plan | None) -> Iterator[Problem]:
     """Compare `classes.txt` and each split's `sizes.json` with manifest and plan."""
-    plan = _plan_of(layout)
     if manifest.ours.get("classes"):
         count = manifest.ours["classes"]["count"]
         lines = _read_lines(layout.classes)
         if lines is None or len(lines) != count:
-            found = "no such file" if lines is None else f"{len(lines)} lines"
+            found = "no readable file" if lines is None else f"{len(lines)} lines"
             yield Problem("class_file", layout.classes.name, "", f"{count} classes", found, shard=False)
         elif plan is not None and layout.classes.read_bytes() != classes_text(plan.classes or []):
             wrong = next(
@@ -142,17 +140,26 @@ def check_companions(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
     for split in dict.fromkeys(entry.split for entry in manifest.shards):
         counts = {Path(entry.path).name: entry.samples for entry in manifest.shards if entry.split == split}
         place = layout.sizes(split)
-        if not place.is_file() or place.read_bytes() != sizes_text(counts):
-            found = "other content" if place.is_file() else "no such file"
+        content = _read_bytes(place)
+        if content != sizes_text(counts):
+            found = "no readable file" if content is None else "other content"
             yield Problem(
                 "companion_value", f"{split}/{place.name}", "", "the samples of each shard", found, shard=False
             )
 
 
 def _read_lines(path: Path) -> list[str] | None:
+    content = _read_bytes(path)
     try:
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError):
+        return None if content is None else content.decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError:
+        return None
+
+
+def _read_bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
         return None
 
 
@@ -164,7 +171,7 @@ def check_index(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
             with pq.ParquetFile(layout.out / file) as index:
                 found = [index.metadata.row_group(i).num_rows for i in range(index.num_row_groups)]
                 keys = index.read(["key"])["key"]
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, KeyError) as error:
             yield Problem("index_value", file, found=str(error), shard=False)
             continue
         if found != lengths:
@@ -174,13 +181,39 @@ def check_index(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
             yield Problem("key_twice", file, found=f"{twice} keys more than once", shard=False)
 
 
+def compare_index(layout: Layout, plan: Plan, receipts: list[Receipt]) -> Iterator[Problem]:
+    """Compare each split's index, value by value, with plan and receipts; name the first difference in each shard."""
+    groups = dict.fromkeys(plan.splits, -1)
+    for shard, receipt in zip(plan.shards, receipts, strict=True):
+        groups[shard.split] += 1
+        expected = build_index(shard, receipt, layout.plan)
+        try:
+            with pq.ParquetFile(layout.index(shard.split)) as index:
+                found = index.read_row_group(groups[shard.split])
+        except (OSError, pa.ArrowException, IndexError):
+            continue  # `check_index` says what is wrong with the file as a whole
+        if not found.equals(expected):
+            yield _first_difference(str(layout.index(shard.split).relative_to(layout.out)), expected, found)
+
+
+def _first_difference(file: str, expected: pa.Table, found: pa.Table) -> Problem:
+    for name in expected.column_names:
+        if name not in found.column_names:
+            return Problem("index_value", file, name, "a column", "none", shard=False)
+        pairs = zip(expected["key"], expected[name], found[name], strict=False)
+        for key, one, other in pairs:
+            if one != other:
+                return Problem("index_value", file, f"{name} of {key}", str(one), str(other), shard=False)
+    names = ", ".join(expected.column_names)
+    return Problem("index_value", file, "", f"the columns {names}", ", ".join(found.column_names), shard=False)
+
+
 def _check_extra(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
-    known = {entry.path for entry in manifest.shards}
-    for folder in sorted({(layout.out / name).parent for name in known}):
+    known = {layout.out / entry.path for entry in manifest.shards}
+    for folder in sorted({tar.parent for tar in known}):
         for tar in sorted(folder.glob("*.tar")):
-            name = str(tar.relative_to(layout.out))
-            if name not in known:
-                yield Problem("shard_extra", name)
+            if tar not in known:
+                yield Problem("shard_extra", os.path.relpath(tar, layout.out))
 
 
 def _verify_shards(

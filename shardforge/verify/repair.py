@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
 from shardforge.dataset.manifest import read_manifest
 from shardforge.dataset.plan import Plan, PlannedShard, read_plan
-from shardforge.dataset.receipt import read_receipt
+from shardforge.dataset.receipt import find_receipt, read_receipt
 from shardforge.dataset.shard import ShardTask, write_shard
 from shardforge.dataset.write import finish_dataset
 from shardforge.errors import ManifestError, ShardforgeError
@@ -32,11 +33,10 @@ def repair_dataset(path: Path, problems: Sequence[Problem], executor: Executor, 
     layout = Layout(path.parent)
     plan = read_plan(layout.plan)
     with lock_dataset(layout.lock):
+        shutil.rmtree(layout.scratch, ignore_errors=True)  # of a run that was killed
         lines = [_set_aside(layout, problem.file) for problem in problems if problem.code == "shard_extra"]
         bad = {problem.file for problem in problems if problem.shard}
-        shards = [
-            shard for shard in plan.shards if shard.path in bad or read_receipt(layout.receipt(shard.path)) is None
-        ]
+        shards = [shard for shard in plan.shards if shard.path in bad or find_receipt(layout, shard) is None]
         failures = list(_write_again(layout, plan, shards, executor, progress))
         lines += [
             f"{shard.path}: written again" for shard in shards if not any(shard.path in line for line in failures)
@@ -65,7 +65,10 @@ def _write_again(
     """Write the shards; return why some could not be restored."""
     known = _known_checksums(layout)
     threads = max(1, executor.workers)
-    tasks = [ShardTask(str(layout.out), shard.row_group, threads, False, known.get(shard.path)) for shard in shards]
+    tasks = [
+        ShardTask(str(layout.out), shard.row_group, shard.digest, threads, expected_sha256=known.get(shard.path))
+        for shard in shards
+    ]
     failures = []
     for done, result in enumerate(executor.run(write_shard, tasks), start=1):
         if isinstance(result.error, ShardforgeError):

@@ -25,6 +25,9 @@ from shardforge.verify.problems import Problem
 LEVELS = ("size", "checksum", "decode")
 IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
 
+#: Digits of a label: more than any class file has lines.
+_MOST_DIGITS = 18
+
 
 @dataclass(frozen=True)
 class ShardCheck:
@@ -164,7 +167,7 @@ def _check_member(extension: str, data: bytes, classes: int | None) -> tuple[str
         except ImageError as error:
             return "image_undecodable", "", str(error)
     elif extension == "cls":
-        label = int(data) if data.isdigit() else None
+        label = int(data) if data.isdigit() and len(data) <= _MOST_DIGITS else None
         if label is None or (classes is not None and label >= classes):
             wanted = "an integer" if classes is None else f"0 to {classes - 1}"
             return "label_range", wanted, data[:40].decode("ascii", "backslashreplace")
@@ -172,7 +175,7 @@ def _check_member(extension: str, data: bytes, classes: int | None) -> tuple[str
         try:
             if not isinstance(json.loads(data), dict):
                 return "text_invalid", "a JSON object", "another JSON value"
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return "text_invalid", "a JSON object", str(error)
     elif extension == "txt":
         try:
