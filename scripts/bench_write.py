@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import os
 import resource
 import shutil
@@ -23,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import Barrier
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,11 +87,13 @@ def write_command(db: Path, out: Path, workers: int, shard_samples: int) -> list
     return [sys.executable, "-m", "shardforge", "write", *flat, "--shard-samples", str(shard_samples)]
 
 
-def run(command: list[str]) -> None:
-    """Run a command quietly; show what it said only when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True)
+def run(command: list[str]) -> int:
+    """Run a command quietly; show what it said only when it fails. Return its process group."""
+    done = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    output, errors = done.communicate()
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise SystemExit(f"{' '.join(command)}\n{output[-2000:]}{errors[-2000:]}")
+    return done.pid
 
 
 def measure(command: list[str], out: Path, count: int) -> Run:
@@ -99,14 +102,28 @@ def measure(command: list[str], out: Path, count: int) -> Run:
     os.sync()
     cpu = children_cpu()
     started = time.perf_counter()
-    run(command)
+    group = run(command)
     seconds = time.perf_counter() - started
+    wait_for_group(group)
     cpu = children_cpu() - cpu
     written = sum(count_images(shard) for shard in out.rglob("*.tar"))
     shutil.rmtree(out)
     if written != count:
         raise SystemExit(f"{' '.join(command)}\nwrote {written} of {count} images: its rate would mean nothing")
     return Run(count / seconds, 1000 * cpu / count)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes that a measured tool leaves behind, so that their CPU time counts (Linux)."""
+    set_child_subreaper = 36  # linux/prctl.h
+    ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
+
+
+def wait_for_group(group: int) -> None:
+    """Wait until all processes of a measured tool have ended."""
+    with suppress(ChildProcessError):
+        while True:
+            os.waitpid(-group, 0)
 
 
 def children_cpu() -> float:
@@ -238,6 +255,7 @@ def main() -> None:
     )
     parser.add_argument("--peers-only", action="store_true", help="leave shardforge out")
     args = parser.parse_args()
+    adopt_orphans()
     if os.getloadavg()[0] > QUIET_LOAD:
         print(f"warning: load average {os.getloadavg()[0]}: another process is busy, only CPU times can be compared")
     for kind in ("inat", "eol"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Receipt:
     def write(self, place: Path, scratch: Path) -> None:
         """Write the receipt to `place`, atomically; `scratch` is the folder of temporary files."""
         with atomic_write(place, scratch=scratch) as file:
-            file.write(json.dumps(asdict(self), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+            file.write(json.dumps(vars(self), ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def find_receipt(layout: Layout, shard: PlannedShard) -> Receipt | None:

@@ -28,11 +28,12 @@ Task = TypeVar("Task")
 Value = TypeVar("Value")
 
 _EXIT_SECONDS = 5.0
-_spawn = multiprocessing.get_context("spawn")
+# Its server imports once what all workers need, and has no threads of its own, so that forking it is safe.
+_forkserver = multiprocessing.get_context("forkserver")
 
 
 class LocalExecutor:
-    """Runs tasks in `workers` spawned processes, or in this process when `workers` is 0."""
+    """Runs tasks in `workers` processes of their own, or in this process when `workers` is 0."""
 
     def __init__(self, workers: int, *, preload: Sequence[str] = ()) -> None:
         self.workers = workers
@@ -41,6 +42,7 @@ class LocalExecutor:
         self._idle: list[_Worker] = []
 
     def __enter__(self) -> Self:
+        _forkserver.set_forkserver_preload(list(self._preload))
         self._idle = [self._start_worker() for _ in range(self.workers)]
         return self
 
@@ -121,8 +123,8 @@ class _Worker:
     """A worker process and the driver's end of its pipe."""
 
     def __init__(self, preload: Sequence[str]) -> None:
-        self.connection, theirs = _spawn.Pipe()
-        self.process = _spawn.Process(target=_work, args=(theirs, preload), name="shardforge-worker", daemon=True)
+        self.connection, theirs = _forkserver.Pipe()
+        self.process = _forkserver.Process(target=_work, args=(theirs, preload), name="shardforge-worker", daemon=True)
         resource_tracker.ensure_running()  # starting it later would unblock SIGINT again
         # A child inherits blocked signals: Ctrl-C reaches the driver alone, from the worker's first moment on.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
