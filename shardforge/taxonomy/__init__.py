@@ -1,0 +1,1 @@
+"""Names of living things: how they are written, which ranks they stand for, what people call them."""

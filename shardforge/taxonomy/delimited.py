@@ -1,0 +1,162 @@
+"""Tables as text or Parquet, in a folder, a tar or a zip: the columns asked for, by any of the names they have."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from shardforge.errors import SourceError, UsageError
+
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+_COMPRESSED = (".gz", ".bz2", ".zst")
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
+_BLOCK_BYTES = 16 << 20
+
+#: Column -> the names that files give it, in lower case, the strongest first.
+Aliases = Mapping[str, tuple[str, ...]]
+
+
+def list_parts(path: Path, wanted: Callable[[str], bool]) -> list[Path]:
+    """Return the files that are read for `path`: itself, or those in a folder whose name is `wanted`, in order.
+
+    Raises:
+        UsageError: nothing is there.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UsageError(f"--names {path}: no such file or folder; name another, or forget it by --names none")
+    parts = sorted(part for part in path.iterdir() if wanted(part.name) and part.is_file())
+    if not parts:
+        raise UsageError(f"--names {path}: no file of names is in this folder; name the file itself")
+    return parts
+
+
+def open_parts(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield name and content of each file of `list_parts`; those inside an archive when `path` is one.
+
+    Raises:
+        SourceError: a file cannot be read.
+    """
+    for part in list_parts(path, wanted):
+        with _explained(part):
+            if not part.name.lower().endswith(_ARCHIVES):
+                with pa.input_stream(part) as stream:  # decompresses what the suffix says
+                    yield part.name.removesuffix(_compression(part.name)), io.BufferedReader(stream)
+            elif part.suffix.lower() == ".zip":
+                yield from _open_zip(part, wanted)
+            else:
+                yield from _open_tar(part, wanted)
+
+
+def read_columns(name: str, stream: IO[bytes], aliases: Aliases) -> pa.Table:
+    """Return the columns of a table that `aliases` knows, under their own names, as text; "" becomes null.
+
+    `name` tells the format by its suffix. In comma-separated tables `"` quotes, in tab-separated ones it does not.
+
+    Raises:
+        SourceError: the table has none of the columns, or is no such table.
+    """
+    suffix = PurePosixPath(name).suffix.lower()
+    with _explained(name):
+        if suffix == ".parquet":
+            return _read_parquet(name, stream, aliases)
+        if suffix not in _DELIMITERS:
+            raise SourceError(f"{name}: not a table; expected {', '.join((*_DELIMITERS, '.parquet'))}")
+        return _read_text(name, stream, aliases, _DELIMITERS[suffix])
+
+
+def read_dump(name: str, stream: IO[bytes], fields: Sequence[str]) -> pa.Table:
+    r"""Return the first fields of an NCBI dump, which end in `\t|\t` (in rows: `\t|\n`), as text.
+
+    Raises:
+        SourceError: it is no such dump.
+    """
+    places = [f"f{2 * i}" for i in range(len(fields))]  # every other column is the bar
+    parse = pa.csv.ParseOptions(delimiter="\t", quote_char=False)
+    read = pa.csv.ReadOptions(autogenerate_column_names=True, block_size=_BLOCK_BYTES)
+    convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), include_columns=places)
+    with _explained(name):
+        return pa.csv.read_csv(stream, read, parse, convert).rename_columns(list(fields))
+
+
+def _read_text(name: str, stream: IO[bytes], aliases: Aliases, delimiter: str) -> pa.Table:
+    quoted = delimiter == ","
+    head = stream.readline().decode("utf-8-sig").rstrip("\r\n")
+    columns = [column.strip('"') for column in head.split(delimiter)]
+    chosen = _choose(name, columns, aliases)
+    parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted)
+    read = pa.csv.ReadOptions(column_names=_distinct(columns), block_size=_BLOCK_BYTES)
+    convert = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(chosen.values(), pa.string()),
+        include_columns=list(chosen.values()),
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+        null_values=[""],
+    )
+    return pa.csv.read_csv(stream, read, parse, convert).rename_columns(list(chosen))
+
+
+def _read_parquet(name: str, stream: IO[bytes], aliases: Aliases) -> pa.Table:
+    with pa.parquet.ParquetFile(pa.BufferReader(stream.read())) as file:
+        chosen = _choose(name, file.schema_arrow.names, aliases)
+        table = file.read(columns=list(chosen.values())).select(list(chosen.values()))
+    text = pa.schema([(column, pa.string()) for column in table.column_names])
+    return table.cast(text).rename_columns(list(chosen))
+
+
+def _choose(name: str, columns: list[str], aliases: Aliases) -> dict[str, str]:
+    """Return column as asked for -> column of the file; case and a prefix such as `dwc:` do not matter."""
+    plain = {column.rpartition(":")[2].strip().lower().replace(" ", "_"): column for column in reversed(columns)}
+    chosen = {
+        wanted: next(plain[alias] for alias in names if alias in plain)
+        for wanted, names in aliases.items()
+        if any(alias in plain for alias in names)
+    }
+    if not chosen:
+        known = ", ".join(names[0] for names in aliases.values())
+        raise SourceError(f"{name}: has the columns {', '.join(columns[:12])}; expected some of {known}")
+    return chosen
+
+
+def _distinct(columns: list[str]) -> list[str]:
+    """Return the names of the columns, those that occur again with their number: only the first can be asked for."""
+    return [name if name not in columns[:i] else f"{name} {i}" for i, name in enumerate(columns)]
+
+
+def _open_zip(part: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(part) as archive:
+        for name in sorted(archive.namelist()):
+            if wanted(PurePosixPath(name).name):
+                with archive.open(name) as stream:
+                    yield PurePosixPath(name).name, stream
+
+
+def _open_tar(part: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(part, "r|*") as archive:
+        for member in archive:
+            name = PurePosixPath(member.name).name
+            if member.isfile() and wanted(name):
+                stream: Any = archive.extractfile(member)
+                yield name, stream
+
+
+def _compression(name: str) -> str:
+    return next((suffix for suffix in _COMPRESSED if name.lower().endswith(suffix)), "")
+
+
+@contextmanager
+def _explained(place: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise SourceError(f"{place}: cannot be read: {error}; is it complete?") from error

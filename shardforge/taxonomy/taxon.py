@@ -1,0 +1,83 @@
+"""A taxon: the names of the seven ranks, the lowest of which says what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
+
+from shardforge.records import RANKS
+from shardforge.taxonomy.kingdoms import normalise_kingdom
+from shardforge.taxonomy.normalise import normalise_name, normalise_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_EPITHET = r"^(\p{Ll}|×)"
+
+
+@dataclass(frozen=True, slots=True)
+class Taxon:
+    """The seven ranks in normal form, "" where one is not known; `species` is the whole name (`Anas platyrhynchos`)."""
+
+    kingdom: str = ""
+    phylum: str = ""
+    class_: str = ""
+    order: str = ""
+    family: str = ""
+    genus: str = ""
+    species: str = ""
+
+    @property
+    def ranks(self) -> dict[str, str]:
+        """The ranks that are known, highest first: name of the column -> name of the taxon."""
+        return {rank: name for rank, name in zip(RANKS, astuple(self), strict=True) if name}
+
+    @property
+    def epithet(self) -> str:
+        """What follows the genus: `platyrhynchos`, `× fragilis`, `simum simum`; the whole name under another genus."""
+        return self.species.removeprefix(f"{self.genus} ") if self.genus else self.species
+
+    @property
+    def name(self) -> str:
+        """The name at the lowest rank that is known."""
+        return next(reversed(self.ranks.values()), "")
+
+
+def make_taxon(names: Mapping[str, str | None]) -> Taxon:
+    """Return the taxon for names by rank as a file has them, in normal form.
+
+    `species` may be the whole name or, beside a genus, the epithet alone. A genus that is not given is the first word
+    of the species.
+    """
+    known = {rank: normalise_name(names.get(rank) or "") for rank in RANKS}
+    known["kingdom"] = normalise_kingdom(known["kingdom"])
+    written = (names.get("species") or "").strip(" _")
+    if known["genus"] and known["species"] and is_epithet(written):
+        known["species"] = normalise_name(f"{known['genus']} {written}")
+    known["genus"] = known["genus"] or genus_of(known["species"])
+    return Taxon(*known.values())
+
+
+def is_epithet(text: str) -> bool:
+    """Whether a species is written without its genus: it begins with a small letter or the hybrid sign."""
+    return text[:1].islower() or text[:1] == "×"
+
+
+def genus_of(species: str) -> str:
+    """Return the genus of a species in normal form; "" where the first word is none (one word alone, a virus)."""
+    words = species.split()
+    if len(words) < 2 or words[-1].endswith("virus"):
+        return ""
+    return " ".join(words[:2]) if words[0] == "×" else words[0]
+
+
+def full_species(genus: pa.Array, species: pa.Array) -> pa.Array:
+    """Return species in normal form from those as written; the genus, in normal form, goes before an epithet alone."""
+    import pyarrow.compute as pc
+
+    normal = normalise_names(species)
+    trimmed = pc.utf8_trim(species, " _")
+    alone = pc.and_(pc.is_valid(genus), pc.and_(pc.is_valid(normal), pc.match_substring_regex(trimmed, _EPITHET)))
+    whole = pc.binary_join_element_wise(genus, pc.if_else(alone, trimmed, None), " ")
+    return pc.coalesce(normalise_names(whole), normal)
