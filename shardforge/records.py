@@ -19,7 +19,8 @@ RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 DESCRIPTIVE = ("label", "group_id", *RANKS, "common_name", "license", "author", "url", "metadata")
 
 #: What a source lists: where the image is and what is known about it. `path` is relative to the source's root (see
-#: `shardforge.paths`); `offset` is the first byte of the image inside a tar, null for a plain file; `mtime` is in ns.
+#: `shardforge.paths`); `offset` is the first byte of the image inside a tar or HDF5 file, or of its header inside a zip,
+#: null for a plain file; `mtime` is in ns.
 LISTED = ("key", "source", "path", "offset", "bytes", "mtime", *DESCRIPTIVE, "reason")
 
 #: What a scan adds: pixels as stored (before EXIF orientation), `format` as Pillow names it in lower case ("jpeg",

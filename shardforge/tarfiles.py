@@ -11,6 +11,7 @@ from mmap import mmap
 from typing import NamedTuple
 
 from shardforge.errors import DatasetError
+from shardforge.files import FileView
 from shardforge.paths import path_to_text
 
 BLOCK = 512
@@ -45,7 +46,7 @@ class Member(NamedTuple):
     size: int
 
 
-def iter_members(view: memoryview | mmap) -> Iterator[Member]:
+def iter_members(view: memoryview | mmap | FileView) -> Iterator[Member]:
     """Yield the regular files of the tar in `view`, in order; directories and links are passed over.
 
     Raises:
@@ -135,7 +136,7 @@ def _read_pax(data: bytes, position: int) -> dict[bytes, bytes]:
     return records
 
 
-def _check_tail(view: memoryview | mmap, position: int) -> None:
+def _check_tail(view: memoryview | mmap | FileView, position: int) -> None:
     """Allow nothing but zeros from the end mark on: what follows would never be read."""
     for start in range(position, len(view), _CHECK_BLOCK):
         if any(view[start : start + _CHECK_BLOCK]):

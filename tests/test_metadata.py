@@ -61,6 +61,14 @@ def test_joined_records_and_idle_rows_are_counted_over_batches(tmp_path: Path) -
     assert (metadata.matched, metadata.unmatched) == (3, 2)
 
 
+def test_rows_are_found_in_any_part_of_a_long_table(tmp_path: Path) -> None:
+    metadata = load(tmp_path, "file,label\n" + "".join(f"{i}.jpg,l{i}\n" for i in range(70_000)), "file")
+    wanted = [69_999, 0, 65_536, 3, 65_535, 3, 80_000]
+    joined = join_metadata(records(*(f"{i}.jpg" for i in wanted)), metadata)
+    assert column(joined, "label") == [f"l{i}" for i in wanted[:-1]] + [None]
+    assert (metadata.matched, metadata.unmatched) == (6, 69_995)
+
+
 def test_a_table_without_further_columns_changes_nothing(tmp_path: Path) -> None:
     batch = records("1.jpg")
     assert join_metadata(batch, load(tmp_path, "file\n1.jpg\n", "file")).equals(batch)

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pipeline import run
 
 from shardforge.errors import ImageError, SourceError, UsageError
 from shardforge.paths import make_key, path_from_text
@@ -54,7 +55,7 @@ def test_a_source_is_name_kind_and_absolute_root(image_tree: Path, monkeypatch: 
         ("photos", {}, "expected NAME=KIND:ROOT"),
         ("photos=folder", {}, "expected NAME=KIND:ROOT"),
         ("Photos=folder:.", {}, "'Photos' may only have"),
-        ("photos=floder:.", {}, "'floder' is not known; choose one of folder, list, openmmlab, table, wds"),
+        ("photos=floder:.", {}, "'floder' is not known; choose one of bioscan, eol, folder, inat21, list, openmmlab, table, wds"),
         ("photos=folder:/not/there", {}, "/not/there does not exist"),
         ("photos=table:.", {}, "is not a file"),
         ("photos=folder:.", {"lable": "top"}, "no such option; it has: label: top"),
@@ -97,7 +98,7 @@ def test_a_package_adds_a_kind(image_tree: Path, tmp_path: Path, monkeypatch: py
     install_kind(tmp_path, "good_kind", code)
     monkeypatch.syspath_prepend(tmp_path)
     assert len(list_all(f"a=added:{image_tree}")) == 12
-    with pytest.raises(UsageError, match="choose one of added, folder"):
+    with pytest.raises(UsageError, match="choose one of added, bioscan, eol, folder"):
         parse_source(f"a=other:{image_tree}")
 
 
@@ -320,6 +321,8 @@ def test_openmmlab_entries(image_tree: Path) -> None:
         ({"data_list": [{"img_path": "a", "gt_label": 2}]}, r"data_list\[0\] has gt_label 2, but .* has 2 names"),
         ({"data_list": [{"img_path": "a", "gt_label": [0, 1]}]}, r"gt_label \[0, 1\]; expected one class index"),
         ({"metainfo": {}}, r"data_list\[0\] has gt_label 1, but metainfo.classes has 0 names"),
+        ({"metainfo": ["bird"]}, "'metainfo' is not an object with a list 'classes'"),
+        ({"metainfo": {"classes": 2}}, "'metainfo' is not an object with a list 'classes'"),
     ],
 )
 def test_wrong_annotations_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -404,10 +407,13 @@ def test_table_path_column_and_root_are_options(image_tree: Path) -> None:
         ("t.csv", b"path,b\n1,2,3\n", "cannot be read as .csv: .*Expected 2 columns, got 3"),
         ("t.csv", b"path,path\n1,2\n", "column 'path' occurs twice"),
         ("t.csv", b"path,b\n,2\n", "row 1: the path is None"),
-        ("t.csv", b"path,b\n\xff.jpg,2\n", "cannot be read as .csv: .*UTF8"),
+        ("t.csv", b"path,b\n\xff.jpg,2\n", "cannot be read as .csv: .*UTF8.*; convert it, for instance by iconv"),
+        ("t.csv", b"path,\xff\n1.jpg,2\n", "cannot be read as .csv: .*decode.*; convert it, for instance by iconv"),
         ("t.csv", b"", "cannot be read as .csv"),
         ("t.csv.gz", b"path\n1\n", "cannot be read as .csv"),
         ("t.jsonl", b'{"path": "1.jpg"}\n["2.jpg"]\n', "line 2: .* is no JSON object"),
+        ("t.jsonl", b'{"path": "1.jpg"}\n{"a":' + b"[" * 3000, "line 2: not JSON"),
+        ("t.jsonl", b'{"a":' + b"[" * 200 + b"]" * 200 + b"}", "line 1: not JSON .nested more than 100 levels deep"),
         ("t.parquet", b"PAR1", "cannot be read as .parquet"),
         ("t.xlsx", b"PK", "not a table; expected one of .csv, .tsv"),
     ],
@@ -416,6 +422,26 @@ def test_wrong_tables_are_refused(tmp_path: Path, name: str, content: bytes, mes
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError, match=message):
         list_all(f"a=table:{tmp_path / name}")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_csv_may_be_separated_otherwise_when_its_header_says_so(tmp_path: Path, separator: str) -> None:
+    (tmp_path / "t.csv").write_text(f'path{separator}"a,b"\n1.jpg{separator}c,d\n')
+    [row] = list_all(f"a=table:{tmp_path}/t.csv")
+    assert (row["path"], row["metadata"]) == ("1.jpg", '{"a,b":"c,d"}')
+
+
+def test_halves_of_surrogate_pairs_are_kept_as_their_escapes(tmp_path: Path) -> None:
+    torn = '"label": "x\\ud83d", "said": {"\\udc80": ["\\ud83d"]}'
+    (tmp_path / "t.jsonl").write_text(f'{{"path": "\\ud800.jpg", {torn}}}\n{{"path": "\\udcff.jpg"}}\n')
+    write_annotations(tmp_path / "t.json", metainfo={"classes": ["a", "b\ud83d"]})
+    write_tar(tmp_path / "t.tar", {"k.jpg": b"x", "k.json": f"{{{torn}}}".encode()})
+    first, second = list_all(f"a=table:{tmp_path}/t.jsonl")
+    assert (first["path"], first["reason"], first["label"]) == (r"\xed\xa0\x80.jpg", "vanished", r"x\ud83d")
+    assert json.loads(first["metadata"]) == {"said": {"\udc80": ["\ud83d"]}}
+    assert second["path"] == r"\xff.jpg"
+    assert list_all(f"a=openmmlab:{tmp_path}/t.json")[0]["label"] == r"b\ud83d"
+    assert list_all(f"a=wds:{tmp_path}/t.tar")[0]["metadata"] == first["metadata"]
 
 
 def test_tables_that_hold_the_images_are_refused(tmp_path: Path) -> None:
@@ -477,7 +503,7 @@ def test_wds_labels_are_class_names_where_there_are_some(tars: Path, place: str)
 
 def test_wds_class_without_a_name_is_an_error(tars: Path) -> None:
     (tars / "classes.txt").write_text("bird\n")
-    with pytest.raises(SourceError, match=r"s-000001.tar: fish/0.cls says class 1, but there are 1 class names"):
+    with pytest.raises(SourceError, match=r"fish/0.cls says class 1, but the class file ends with class 0"):
         list_all(f"a=wds:{tars}")
 
 
@@ -487,7 +513,7 @@ def test_wds_takes_a_tar_or_a_braced_pattern(tars: Path) -> None:
     assert one[0]["path"] == "s-000001.tar::fish/0.JPG"
     assert both[4:] == one
     assert len(both) == 8
-    with pytest.raises(UsageError, match=r"s-000002.tar is no tar"):
+    with pytest.raises(UsageError, match=r"s-000002.tar does not exist; name a folder of tars"):
         parse_source(f"a=wds:{tars}/train/s-{{000000..000002}}.tar")
 
 
@@ -516,11 +542,53 @@ def test_a_damaged_tar_keeps_what_lies_before_the_damage(tars: Path) -> None:
     assert reasons_of(list_all(f"a=wds:{tars}")) == {"train/s-000000.tar": "empty_file"}
 
 
-@pytest.mark.parametrize(("name", "data"), [("k.json", b"{"), ("k.json", b"[]"), ("k.txt", b"\xff")])
-def test_wds_members_that_are_not_what_they_say(tmp_path: Path, name: str, data: bytes) -> None:
-    write_tar(tmp_path / "s.tar", {"k.jpg": b"x", name: data})
-    with pytest.raises(SourceError, match=rf"s.tar: {name} is not .*; write that tar anew"):
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("k.json", b"{"), ("k.json", b"[]"), ("k.json", b'{"a":' * 3000), ("k.txt", b"\xff"), ("k.cls", b"\xff")],
+)
+def test_wds_members_that_are_not_what_they_say_cost_their_sample(tmp_path: Path, name: str, data: bytes) -> None:
+    write_tar(tmp_path / "s.tar", {"j.jpg": b"x", "k.jpg": b"x", name: data, "l.jpg": b"x", "l.cls": b"9" * 5000})
+    rows = list_all(f"a=wds:{tmp_path}")
+    assert reasons_of(rows) == {"s.tar::k.jpg": "bad_sample"}
+    assert [row["label"] for row in rows] == [None, None, "9" * 5000]
+
+
+def test_wds_class_with_too_many_digits_is_an_error(tmp_path: Path) -> None:
+    write_tar(tmp_path / "s.tar", {"k.jpg": b"x", "k.cls": b"9" * 5000})
+    (tmp_path / "classes.txt").write_text("bird\n")
+    with pytest.raises(SourceError, match=r"k.cls says class 9{18}, but the class file ends with class 0"):
         list_all(f"a=wds:{tmp_path}")
+
+
+def test_wds_class_files_are_read_by_line_feeds(tmp_path: Path) -> None:
+    write_tar(tmp_path / "s.tar", {"k.jpg": b"x", "k.cls": b"1"})
+    (tmp_path / "classes.txt").write_bytes("one\x85and more\r\nzwei\r\n".encode())
+    assert labels_of(list_all(f"a=wds:{tmp_path}")) == {"s.tar::k.jpg": "zwei"}
+    (tmp_path / "classes.txt").write_bytes(b"\xff")
+    with pytest.raises(UsageError, match=r"classes.txt: not UTF-8 text .*; convert it"):
+        list_all(f"a=wds:{tmp_path}")
+
+
+def test_a_tar_cut_short_while_it_is_read_keeps_what_was_read(tars: Path) -> None:
+    file = tars / "train" / "s-000000.tar"
+    source = open_source(parse_source(f"a=wds:{file}"))
+    images = source._list_images()
+    first = next(images)
+    os.truncate(file, first[1] + 1)
+    assert [row[4] for row in images] == ["unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("s-{9..0}.tar", "9..0 runs backwards; give the smaller number first"),
+        ("s-{0..99999999999}.tar", "stands for 100,000,000,000 names; one pattern may stand for 1,000,000"),
+        ("{0..9999}/{0..9999}.tar", "stands for 100,000,000 names"),
+    ],
+)
+def test_ranges_that_nobody_means_are_refused(tmp_path: Path, pattern: str, message: str) -> None:
+    refused = run("map", "--db", tmp_path / "m.sqlite", "--source", f"a=wds:{tmp_path}/{pattern}", code=2)
+    assert message in refused.stderr
 
 
 # Reading

@@ -20,7 +20,10 @@ GROUP = "shardforge.sources"
 
 #: Loaded when asked for, so that reading one record does not import the readers of tables.
 _BUILT_IN = {
+    "bioscan": "shardforge.sources.bioscan:BioscanSource",
+    "eol": "shardforge.sources.eol:EolSource",
     "folder": "shardforge.sources.folder:FolderSource",
+    "inat21": "shardforge.sources.inat21:Inat21Source",
     "list": "shardforge.sources.list_file:ListSource",
     "openmmlab": "shardforge.sources.openmmlab:OpenMMLabSource",
     "table": "shardforge.sources.table:TableSource",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,3 +99,26 @@ def choose(spec: SourceSpec, option: str, choices: Sequence[str], default: str) 
             f"source {spec.name!r}: option {option}={value} is not known; choose one of {', '.join(choices)}"
         )
     return value
+
+
+def split_option(spec: SourceSpec, option: str) -> tuple[str, ...]:
+    """Return the values of an option that takes several by comma; none when it is not given."""
+    return tuple(value.strip() for value in spec.options.get(option, "").split(",") if value.strip())
+
+
+def find_option_files(spec: SourceSpec, option: str) -> tuple[Path, ...]:
+    """Return the files that an option names, by comma and from the root; `*` stands for any text.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    files: list[Path] = []
+    for name in split_option(spec, option):
+        folder, pattern = os.path.split(spec.root / name)
+        found = sorted(path for path in Path(folder).glob(pattern) if path.is_file())
+        if not found:
+            raise UsageError(
+                f"source {spec.name!r}: option {option}: {spec.root / name} is not a file; name it from {spec.root}"
+            )
+        files += found
+    return tuple(files)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from shardforge.records import DESCRIPTIVE, RANKS
+from shardforge.sources.json_text import dump_json, mend_text, parse_json
 
 #: Column of a record -> the names that tables give it, the strongest first.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -53,23 +53,21 @@ def as_text(value: object) -> str | None:
     if value is None or value == "" or value != value:
         return None
     if isinstance(value, str):
-        return value
-    return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, bool | list | dict) else str(value)
+        return mend_text(value)
+    return dump_json(value) if isinstance(value, bool | list | dict) else str(value)
 
 
 def dump_metadata(values: Mapping[str, object]) -> str | None:
     """Return `values` without nulls as one JSON object with sorted keys, or null when nothing is left."""
     kept = {name: value for name, value in values.items() if as_text(value) is not None}
-    if not kept:
-        return None
-    return json.dumps(kept, default=str, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return dump_json(kept, compact=True) if kept else None
 
 
 def load_metadata_cell(value: object) -> dict[str, Any]:
     """Return a cell of a `metadata` column as an object: itself, its JSON, or else {"metadata": value}."""
     if isinstance(value, str):
         try:
-            parsed = json.loads(value)
+            parsed = parse_json(value)
         except ValueError:
             parsed = None
         value = parsed if isinstance(parsed, dict) else value

@@ -9,13 +9,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, repeat
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardforge import reasons
-from shardforge.paths import make_key, path_from_text, path_to_text
+from shardforge.paths import encode_path, make_key, path_from_text, path_to_text
 from shardforge.records import listing_schema
 from shardforge.sources.base import SourceSpec
 
@@ -33,6 +33,16 @@ _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 Item = TypeVar("Item")
 FileStatus = tuple[int | None, int | None, str | None]
+
+
+class Found(NamedTuple):
+    """A file, or a member of an archive; of a plain file only the path is known before it is asked for its status."""
+
+    path: str
+    offset: int | None = None
+    bytes: int | None = None
+    mtime: int | None = None
+    reason: str | None = None
 
 
 def batched(items: Iterable[Item], size: int = BATCH_ROWS) -> Iterator[list[Item]]:
@@ -54,7 +64,7 @@ def make_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str, Any
     arrays = {"source": pa.repeat(pa.scalar(spec.name), len(paths))}
     for field in listing_schema():
         if field.name in known:
-            arrays[field.name] = pa.array(known[field.name], field.type)
+            arrays[field.name] = _make_array(known[field.name], field.type)
         elif field.name not in arrays:
             arrays[field.name] = pa.nulls(len(paths), field.type)
     empty = pc.if_else(pc.equal(arrays["bytes"], 0), reasons.EMPTY_FILE, pa.scalar(None, pa.string()))
@@ -62,17 +72,36 @@ def make_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str, Any
     return pa.table([arrays[name] for name in listing_schema().names], schema=listing_schema())
 
 
+def _make_array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    return values.cast(kind) if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)
+
+
 def make_file_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str, Any]) -> pa.Table:
     """Return records of files: `make_batch` with the size and time of each file, or why it has none."""
-    found = _stat_files(os.fsencode(spec.root), paths)
+    found = stat_files(os.fsencode(spec.root), paths)
     sizes, times, why = zip(*found, strict=True) if found else ((), (), ())
     return make_batch(spec, paths, {**columns, "bytes": sizes, "mtime": times, "reason": why})
 
 
+def make_found_batch(spec: SourceSpec, found: Sequence[Found], columns: Mapping[str, Any]) -> pa.Table:
+    """Return records of what `find_files` found: sizes, times and reasons of plain files are asked for here.
+
+    A value in the column `reason` says why a file cannot be used that is there.
+    """
+    plain = [i for i, file in enumerate(found) if file.mtime is None and file.reason is None]
+    status: list[FileStatus] = [(file.bytes, file.mtime, file.reason) for file in found]
+    for i, known in zip(plain, stat_files(os.fsencode(spec.root), [found[i].path for i in plain]), strict=True):
+        status[i] = known
+    sizes, times, why = zip(*status, strict=True)
+    given = _make_array(columns.get("reason", [None] * len(found)), pa.string())
+    where = {"offset": [file.offset for file in found], "bytes": sizes, "mtime": times}
+    reason = pc.coalesce(pa.array(why, pa.string()), given)
+    return make_batch(spec, [file.path for file in found], {**columns, **where, "reason": reason})
+
+
 def relative_path(root: bytes, path: bytes | str) -> str:
     """Return a path that a user wrote as text relative to `root`; one that lies elsewhere stays absolute."""
-    raw = path if isinstance(path, bytes) else os.fsencode(path)
-    raw = raw.removeprefix(root.rstrip(b"/") + b"/")
+    raw = encode_path(path).removeprefix(root.rstrip(b"/") + b"/")
     while raw.startswith(b"./"):
         raw = raw[2:].lstrip(b"/")
     return path_to_text(raw)
@@ -96,7 +125,7 @@ def stat_file(folder: bytes, path: str) -> FileStatus:
     return status.st_size, status.st_mtime_ns, None
 
 
-def _stat_files(root: bytes, paths: Sequence[str]) -> list[FileStatus]:
+def stat_files(root: bytes, paths: Sequence[str]) -> list[FileStatus]:
     """Return the status of each file, in threads where the first few show that it takes long."""
     folder = root.rstrip(b"/") + b"/"
     started = time.perf_counter()

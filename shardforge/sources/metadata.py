@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,56 +15,76 @@ from shardforge.paths import path_to_text
 from shardforge.records import DESCRIPTIVE, RANKS
 from shardforge.sources.columns import as_text, describe, dump_metadata, load_metadata_cell
 from shardforge.sources.reading import MEMBER_MARK
+from shardforge.sources.row_file import RowFile
 from shardforge.sources.table_file import Columns, read_table
 
 #: Columns of a record that a table may be joined on; any other column holds paths, file names or stems.
 JOINED_BY_VALUE = frozenset({"key", "label", "group_id", *RANKS, "url"})
 
 _NO_ROW = -1
+_SCHEMA = pa.schema(
+    [("value", pa.string()), ("value_hash", pa.int64()), ("row_hash", pa.int64())]
+    + [(name, pa.string()) for name in DESCRIPTIVE]
+)
 
 
 class Metadata:
     """The rows of a metadata file by the value that joins them, and counts of what was joined so far.
 
+    The rows lie in a file; memory holds 17 bytes of each: a hash of its value, its number, and whether it was used.
+
     Attributes:
         on: The column of the file that is compared.
+        columns: The descriptive columns in which the file says something.
         matched: Records that a row was joined to.
     """
 
-    def __init__(self, on: str, rows: dict[str, int], table: pa.Table, without_value: int) -> None:
+    def __init__(self, on: str, rows: RowFile, numbers: np.ndarray, without_value: int) -> None:
         self.on = on
+        self.columns = [name for name in DESCRIPTIVE if (column := rows.column(name)).null_count < len(column)]
         self.matched = 0
-        self.table = table
         self._rows = rows
+        self._hashes = rows.column("value_hash").to_numpy()[numbers]
+        self._numbers = numbers
+        self._used = np.zeros(len(numbers), dtype=bool)
         self._without_value = without_value
-        self._used = np.zeros(len(rows), dtype=bool)
 
     @property
     def unmatched(self) -> int:
         """Rows of the file that matched no record so far; rows without a value in `on` never do."""
         return int(np.count_nonzero(~self._used)) + self._without_value
 
-    def match(self, batch: pa.Table) -> np.ndarray:
-        """Return the row of `table` for each record, -1 where there is none, and count."""
+    def match(self, batch: pa.Table) -> tuple[np.ndarray, pa.Table]:
+        """Return which records have a row, and `columns` of the rows of those that have one; count them."""
         if self.on in JOINED_BY_VALUE:
-            found = [self._rows.get(value, _NO_ROW) for value in batch[self.on].to_pylist()]
+            places = self._find(batch[self.on].to_pylist())
         else:
-            found = [self._match_path(path) for path in batch["path"].to_pylist()]
-        rows = np.array(found, dtype=np.int64)
-        hits = rows[rows != _NO_ROW]
+            places = self._find_paths(batch["path"].to_pylist())
+        found = places != _NO_ROW
+        hits = places[found]
         self._used[hits] = True
         self.matched += len(hits)
-        return rows
+        return found, self._rows.take(self._numbers[hits], self.columns)
 
-    def _match_path(self, path: str) -> int:
-        """Return the row for a record's path, else for its file name, else for its stem."""
-        row = self._rows.get(path)
-        if row is None:
-            name = path.rpartition(MEMBER_MARK)[2].rpartition("/")[2]
-            row = self._rows.get(name)
-            if row is None:
-                row = self._rows.get(os.path.splitext(name)[0], _NO_ROW)
-        return row
+    def _find_paths(self, paths: Sequence[str]) -> np.ndarray:
+        """Find each path, else its file name, else its stem."""
+        places = self._find(paths)
+        for shorten in (_file_name, _stem):
+            missing = np.flatnonzero(places == _NO_ROW)
+            places[missing] = self._find([shorten(paths[i]) for i in missing.tolist()])
+        return places
+
+    def _find(self, values: Sequence[str | None]) -> np.ndarray:
+        """Return the place of each value among the hashes, -1 where there is none."""
+        places = np.full(len(values), _NO_ROW)
+        hashes = np.fromiter(map(hash, values), np.int64, len(values))
+        nearest = np.searchsorted(self._hashes, hashes)
+        nearest[nearest == len(self._hashes)] = _NO_ROW
+        alike = np.flatnonzero(self._hashes[nearest] == hashes) if len(self._hashes) else places[:0]
+        stored = self._rows.take(self._numbers[nearest[alike]], ["value"])["value"].to_pylist()
+        hits = alike[[value == values[i] for value, i in zip(stored, alike.tolist(), strict=True)]]
+        places[hits] = nearest[hits]
+        return places
 
 
 def load_metadata(file: Path, on: str) -> Metadata:
@@ -73,25 +93,21 @@ def load_metadata(file: Path, on: str) -> Metadata:
     Raises:
         UsageError: there is no such file or column, or two different rows have the same value in it.
         SourceError: the file is not a table.
+        DatasetError: there is no room for it in the folder for temporary files.
     """
     if not file.is_file():
         raise UsageError(f"--metadata {file}: no such file; name a table of metadata")
-    by_value = on in JOINED_BY_VALUE
-    index: dict[str, int] = {}
-    rows: list[tuple[str | None, ...]] = []
-    without_value = 0
-    for columns in read_table(file):
-        values = _read_values(file, columns, on, keep=by_value)
-        for value, row in zip(values, _read_rows(columns, len(values)), strict=True):
-            if value is None:
-                without_value += 1
-                continue
-            first = index.setdefault(value if by_value else path_to_text(value), len(rows))
-            if first == len(rows):
-                rows.append(row)
-            elif rows[first] != row:
-                raise UsageError(f"--metadata {file}: two different rows have {value!r} in column {on!r}; keep one")
-    return Metadata(on, index, _make_table(rows), without_value)
+    rows = RowFile((_make_batch(file, columns, on) for columns in read_table(file)), _SCHEMA)
+    values, hashes, contents = (rows.column(name) for name in ("value", "value_hash", "row_hash"))
+    numbers = np.flatnonzero(values.is_valid())
+    numbers = numbers[np.argsort(hashes.to_numpy()[numbers], kind="stable")]
+    ordered, contents = hashes.to_numpy()[numbers], contents.to_numpy()[numbers]
+    again = np.concatenate([[False], ordered[1:] == ordered[:-1]])[: len(numbers)]
+    different = np.flatnonzero(again[1:] & (contents[1:] != contents[:-1]))
+    if len(different):
+        value = values[int(numbers[different[0]])].as_py()
+        raise UsageError(f"--metadata {file}: two different rows have {value!r} in column {on!r}; keep one")
+    return Metadata(on, rows, numbers[~again], len(values) - len(numbers))
 
 
 def join_metadata(batch: pa.Table, metadata: Metadata) -> pa.Table:
@@ -99,39 +115,49 @@ def join_metadata(batch: pa.Table, metadata: Metadata) -> pa.Table:
 
     The JSON objects in the column `metadata` are merged.
     """
-    rows = metadata.match(batch)
-    missing = rows == _NO_ROW
-    if missing.all() or not metadata.table.num_columns:
-        return batch
-    joined = metadata.table.take(pa.array(rows, mask=missing))
-    for name in joined.column_names:
+    found, rows = metadata.match(batch)
+    joined = rows.take(pa.array(np.cumsum(found) - 1, mask=~found)) if found.any() else rows
+    for name in joined.column_names if found.any() else ():
         old, new = batch[name], joined[name]
         values = _merge_objects(old, new) if name == "metadata" else pc.coalesce(new, old)
         batch = batch.set_column(batch.column_names.index(name), batch.schema.field(name), values)
     return batch
 
 
-def _read_values(file: Path, columns: Columns, on: str, *, keep: bool) -> list[str | None]:
-    """Return the values to join by as text; without `keep` the column is no part of the metadata."""
+def _make_batch(file: Path, columns: Columns, on: str) -> pa.RecordBatch:
+    """Return the rows of a part of the table, described, with the value that joins them and what tells them apart."""
+    values = _read_values(file, columns, on)
+    described = describe(columns, len(values))
+    texts = [values, *(described.get(name, [None] * len(values)) for name in DESCRIPTIVE)]
+    hashes = [list(map(hash, values)), list(map(hash, zip(*texts, strict=True)))]
+    arrays = [pa.array(numbers, pa.int64()) for numbers in hashes]
+    value, *described_arrays = (pa.array(column, pa.string()) for column in texts)
+    return pa.RecordBatch.from_arrays([value, *arrays, *described_arrays], schema=_SCHEMA)
+
+
+def _read_values(file: Path, columns: Columns, on: str) -> list[str | None]:
+    """Return the values to join by as text; those that are no column of a record are taken out of the columns."""
     if on not in columns:
         raise UsageError(
             f"--metadata {file}: there is no column {on!r}; give --on one of {', '.join(columns) or 'none'}"
         )
-    values = columns[on] if keep and on in DESCRIPTIVE else columns.pop(on)
-    return [as_text(value) for value in values]
+    if on in JOINED_BY_VALUE:
+        values = columns[on] if on in DESCRIPTIVE else columns.pop(on)
+        return [as_text(value) for value in values]
+    return [_path_text(value) for value in columns.pop(on)]
 
 
-def _read_rows(columns: Columns, count: int) -> Iterable[tuple[str | None, ...]]:
-    """Return the values of `DESCRIPTIVE` for each row."""
-    found = describe(columns, count)
-    return zip(*(found.get(name, [None] * count) for name in DESCRIPTIVE), strict=True)
+def _path_text(value: object) -> str | None:
+    text = as_text(value)
+    return None if text is None else path_to_text(value if isinstance(value, str) else text)
 
 
-def _make_table(rows: Sequence[tuple[str | None, ...]]) -> pa.Table:
-    """Return the rows as a table of those descriptive columns that have a value."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(DESCRIPTIVE)
-    arrays = {name: pa.array(values, pa.string()) for name, values in zip(DESCRIPTIVE, columns, strict=True)}
-    return pa.table({name: array for name, array in arrays.items() if array.null_count < len(array)})
+def _file_name(path: str) -> str:
+    return path.rpartition(MEMBER_MARK)[2].rpartition("/")[2]
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(_file_name(path))[0]
 
 
 def _merge_objects(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.Array:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections import OrderedDict
 
 from shardforge import reasons
 from shardforge.errors import ImageError
+from shardforge.files import read_range
 from shardforge.paths import path_from_text
+from shardforge.zipfiles import read_entry
 
-#: Between the path of a tar and the name of a member in it: "shard-000000.tar::0001.jpg".
+#: Between the path of an archive and the name of a member in it: "shard-000000.tar::0001.jpg".
 MEMBER_MARK = "::"
 
-_OPEN_TARS = 4
+_ARCHIVE = re.compile(rf"\.(?:tar|zip|hdf5|h5)(?={MEMBER_MARK})")
+_OPEN_ARCHIVES = 4
 _REASONS = {FileNotFoundError: reasons.VANISHED, NotADirectoryError: reasons.VANISHED}
 
 
-class _OpenTars:
-    """Handles of the tars that a thread read last, closed with the thread."""
+class _OpenArchives:
+    """Handles of the archives that a thread read last, closed with the thread."""
 
     def __init__(self) -> None:
         self._handles: OrderedDict[bytes, int] = OrderedDict()
@@ -32,7 +36,7 @@ class _OpenTars:
         if handle is None:
             handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         self._handles[file] = handle
-        if len(self._handles) > _OPEN_TARS:
+        if len(self._handles) > _OPEN_ARCHIVES:
             os.close(self._handles.popitem(last=False)[1])
         return handle
 
@@ -43,20 +47,26 @@ class _OpenTars:
 
 class _Local(threading.local):
     def __init__(self) -> None:
-        self.tars = _OpenTars()
+        self.archives = _OpenArchives()
 
 
 _local = _Local()
 
 
 def split_member(path: str) -> tuple[str, str]:
-    """Return the tar's path and the member's name for the path of a record that lies in a tar."""
-    tar, _, member = path.partition(f".tar{MEMBER_MARK}")
-    return f"{tar}.tar", member
+    """Return the archive's path and the member's name for the path of a record that lies in an archive."""
+    mark = _ARCHIVE.search(path)
+    end = mark.end() if mark else len(path)
+    return path[:end], path[end + len(MEMBER_MARK) :]
+
+
+def in_zip(file: bytes) -> bool:
+    """Whether the members of an archive begin with a header and may be compressed."""
+    return file.endswith(b".zip")
 
 
 def file_path(root: bytes | str, path: str, offset: int | None) -> bytes:
-    """Return the file that holds a record: itself, or its tar when it has an offset."""
+    """Return the file that holds a record: itself, or its archive when it has an offset."""
     return os.path.join(os.fsencode(root), path_from_text(path if offset is None else split_member(path)[0]))
 
 
@@ -66,17 +76,18 @@ def read_record(root: bytes | str, path: str, offset: int | None, size: int, mti
     Args:
         root: The folder that `path` is relative to.
         path: The record's path.
-        offset: First byte of the image in its tar; None for a plain file.
+        offset: First byte of the image in its archive, or of its header in a zip; None for a plain file.
         size: Bytes of the image.
-        mtime: Modification time of the file or tar when it was mapped, in ns.
+        mtime: Modification time of the file or archive when it was mapped, in ns.
 
     Raises:
-        ImageError: the file is gone (vanished), was modified since (changed), or cannot be read (unreadable).
+        ImageError: the file is gone (vanished), was modified since (changed), cannot be read (unreadable), or is
+            damaged inside its zip (corrupt).
     """
     file = file_path(root, path, offset)
     try:
         if offset is not None:
-            return _read(_local.tars.open(file, mtime), file, offset, size, mtime)
+            return _read(_local.archives.open(file, mtime), file, offset, size, mtime)
         handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return _read(handle, file, None, size, mtime)
@@ -94,9 +105,8 @@ def _read(handle: int, file: bytes, offset: int | None, size: int, mtime: int) -
     data = b""
     same = status.st_mtime_ns == mtime and (offset is not None or status.st_size == size)
     if same:
-        data = os.pread(handle, size, offset or 0)
-        while len(data) < size and (more := os.pread(handle, size - len(data), (offset or 0) + len(data))):
-            data += more
+        zipped = offset is not None and in_zip(file)
+        data = read_entry(handle, offset or 0, size) if zipped else read_range(handle, offset or 0, size)
     if not same or len(data) != size:
         raise ImageError(f"{os.fsdecode(file)}: changed since it was mapped; map again", reason=reasons.CHANGED)
     return data

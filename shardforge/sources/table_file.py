@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Callable, Iterator
-from functools import partial
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,16 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from shardforge.errors import SourceError
+from shardforge.sources.json_text import parse_json
 from shardforge.sources.listing import BATCH_ROWS, batched
 
 #: Column name -> one value per row.
 Columns = dict[str, list[Any]]
 
 _COMPRESSED = (".gz", ".bz2", ".zst")
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_NOT_UTF8 = re.compile("invalid UTF8|can't decode")
+_QUOTED = re.compile(rb'"[^"]*"')
 _BLOCK_BYTES = 16 << 20
 
 
@@ -29,31 +33,95 @@ def read_table(file: Path) -> Iterator[Columns]:
     Raises:
         SourceError: the file is of another format, or its content is not of the format that its suffix says.
     """
-    suffixes = [suffix for suffix in file.suffixes if suffix.lower() not in _COMPRESSED]
-    suffix = suffixes[-1].lower() if suffixes else ""
-    if suffix not in _READERS:
-        raise SourceError(
-            f"{file}: not a table; expected one of {', '.join(_READERS)} (text also with .gz, .bz2 or .zst)"
-        )
-    try:
+    suffix = _find_suffix(file, _READERS)
+    with _explained(file, suffix):
         yield from _READERS[suffix](file)
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        raise SourceError(f"{file}: cannot be read as {suffix}: {error}") from error
 
 
-def _read_text(file: Path, delimiter: str) -> Iterator[Columns]:
-    parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    reading = pa.csv.ReadOptions(block_size=_BLOCK_BYTES)
-    with pa.csv.open_csv(file, reading, parse) as reader:
-        names = reader.schema.names
-    _refuse_repeated(file, names)
+def read_text(
+    file: Path, columns: Sequence[str] | None = None, names: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Yield CSV or TSV (.tsv, .tab) in tables of at most 65,536 rows of text, empty cells null.
+
+    Args:
+        file: Where the table is; .tab has no quotes, as in a Darwin Core archive.
+        columns: Which columns, in this order; all when not given.
+        names: The names of the columns of a file without a header.
+
+    Raises:
+        SourceError: as `read_table`, or a column is not there.
+    """
+    found = names or read_names(file)
+    _refuse_repeated(file, found)
     convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+        column_types=dict.fromkeys(found, pa.string()),
+        include_columns=columns,
+        strings_can_be_null=True,
+        null_values=[""],
     )
-    with pa.csv.open_csv(file, reading, parse, convert) as reader:
+    with _open_text(file, names, convert) as reader:
         for block in reader:
             for start in range(0, block.num_rows, BATCH_ROWS):
-                yield block.slice(start, BATCH_ROWS).to_pydict()
+                yield pa.table(block.slice(start, BATCH_ROWS))
+
+
+def read_names(file: Path) -> list[str]:
+    """Return what the first line of a CSV or TSV says: the names of its columns.
+
+    Raises:
+        SourceError: as `read_table`.
+    """
+    with _open_text(file) as reader:
+        return list(reader.schema.names)
+
+
+@contextmanager
+def _open_text(
+    file: Path, names: Sequence[str] | None = None, convert: pa.csv.ConvertOptions | None = None
+) -> Iterator[pa.csv.CSVStreamingReader]:
+    suffix = _find_suffix(file, _DELIMITERS)
+    quote = False if suffix == ".tab" else '"'
+    reading = pa.csv.ReadOptions(block_size=_BLOCK_BYTES, column_names=names)
+    with _explained(file, suffix):
+        delimiter = _DELIMITERS[suffix] if names else _find_delimiter(file, suffix)
+        parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote))
+        with pa.csv.open_csv(file, reading, parse, convert) as reader:
+            yield reader
+
+
+def _find_delimiter(file: Path, suffix: str) -> str:
+    """Return what separates the columns; in a CSV the semicolon or tab of a header that has no comma."""
+    delimiter = _DELIMITERS[suffix]
+    if suffix == ".csv":
+        with pa.input_stream(file) as stream:
+            header = _QUOTED.sub(b"", io.BufferedReader(stream).readline(_BLOCK_BYTES))
+        if b"," not in header:
+            delimiter = next((other for other in ";\t" if other.encode() in header), delimiter)
+    return delimiter
+
+
+def _find_suffix(file: Path, readers: Iterable[str]) -> str:
+    """Return the suffix that says how the file is read, in lower case and without that of its compression."""
+    suffixes = [suffix for suffix in file.suffixes if suffix.lower() not in _COMPRESSED]
+    suffix = suffixes[-1].lower() if suffixes else ""
+    if suffix not in readers:
+        raise SourceError(
+            f"{file}: not a table; expected one of {', '.join(readers)} (text also with .gz, .bz2 or .zst)"
+        )
+    return suffix
+
+
+@contextmanager
+def _explained(file: Path, suffix: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        remedy = "; convert it, for instance by iconv -f latin1 -t utf-8" if _NOT_UTF8.search(str(error)) else ""
+        raise SourceError(f"{file}: cannot be read as {suffix}: {error}{remedy}") from error
+
+
+def _read_delimited(file: Path) -> Iterator[Columns]:
+    return (table.to_pydict() for table in read_text(file))
 
 
 def _read_json_lines(file: Path) -> Iterator[Columns]:
@@ -66,7 +134,7 @@ def _read_json_lines(file: Path) -> Iterator[Columns]:
 
 def _parse_object(file: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
     except ValueError as error:
         raise SourceError(f"{file}, line {number}: not JSON ({error}); expected one JSON object a line") from error
     if not isinstance(row, dict):
@@ -84,7 +152,7 @@ def _read_parquet(file: Path) -> Iterator[Columns]:
             yield batch.to_pydict()
 
 
-def _refuse_repeated(file: Path, names: list[str]) -> None:
+def _refuse_repeated(file: Path, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise SourceError(f"{file}: column {name!r} occurs twice; rename one")
@@ -100,8 +168,7 @@ def _refuse_binary(file: Path, schema: pa.Schema) -> None:
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Columns]]] = {
-    ".csv": partial(_read_text, delimiter=","),
-    ".tsv": partial(_read_text, delimiter="\t"),
+    **dict.fromkeys(_DELIMITERS, _read_delimited),
     ".jsonl": _read_json_lines,
     ".ndjson": _read_json_lines,
     ".parquet": _read_parquet,

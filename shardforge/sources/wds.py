@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterator, Mapping, MutableSequence
 from itertools import groupby
@@ -13,7 +12,8 @@ import pyarrow as pa
 
 from shardforge import reasons
 from shardforge.braces import expand_braces
-from shardforge.errors import UsageError
+from shardforge.errors import ImageError, UsageError
+from shardforge.files import FileView
 from shardforge.paths import path_from_text, path_to_text
 from shardforge.sources.base import SourceSpec, locate_folder
 from shardforge.sources.columns import describe
@@ -51,8 +51,9 @@ class WebDatasetSource:
             return locate_folder(location, options)
         for tar in tars:
             if tar.suffix != ".tar" or not tar.is_file():
+                problem = "is no tar" if tar.exists() else "does not exist"
                 raise UsageError(
-                    f"{tar} is no tar; name a folder of tars, a tar, or a pattern such as shard-{{000..031}}.tar"
+                    f"{tar} {problem}; name a folder of tars, a tar, or a pattern such as shard-{{000..031}}.tar"
                 )
         return Path(os.path.commonpath([tar.parent for tar in tars])), location
 
@@ -85,33 +86,33 @@ class WebDatasetSource:
             yield tar, None, size, mtime, why, {}
             return
         file = self.spec.root / os.fsdecode(path_from_text(tar))
+        problems: list[str] = []
         try:
             with open(file, "rb") as opened:
-                view = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+                for image, why, said in self._read_images(file, FileView(opened.fileno()), problems):
+                    yield f"{tar}{MEMBER_MARK}{image.name}", image.data_offset, image.size, mtime, why, said
         except OSError:
-            yield tar, None, size, mtime, reasons.UNREADABLE, {}
-            return
-        with view:
-            problems: list[str] = []
-            for image, said in self._read_images(file, view, problems):
-                path = f"{tar}{MEMBER_MARK}{image.name}"
-                yield path, image.data_offset, image.size, mtime, None, said
-            for reason in problems:
-                yield tar, None, size, mtime, reason, {}
+            problems.append(reasons.UNREADABLE)
+        for reason in problems:
+            yield tar, None, size, mtime, reason, {}
 
     def _read_images(
-        self, file: Path, view: mmap.mmap, problems: MutableSequence[str]
-    ) -> Iterator[tuple[Member, dict[str, Any]]]:
-        """Yield each image with what its sample says about it; append to `problems` what ended the tar early."""
+        self, file: Path, view: FileView, problems: MutableSequence[str]
+    ) -> Iterator[tuple[Member, str | None, dict[str, Any]]]:
+        """Yield each image, a reason, and what its sample says; append to `problems` what ended the tar early."""
         for _, sample in groupby(_read_until_damage(view, problems), lambda member: sample_key(member.name)):
             members = list(sample)
             images = [member for member in members if member.name.lower().endswith(IMAGE_SUFFIXES)]
-            said = self._samples.read(file, view, members) if images else {}
+            why: str | None = None
+            try:
+                said = self._samples.read(file, view, members) if images else {}
+            except ImageError as error:
+                why, said = error.reason, {}
             for image in images:
-                yield image, said
+                yield image, why, said
 
 
-def _read_until_damage(view: mmap.mmap, problems: MutableSequence[str]) -> Iterator[Member]:
+def _read_until_damage(view: FileView, problems: MutableSequence[str]) -> Iterator[Member]:
     """Yield members up to the first damage, whose reason is appended to `problems`."""
     try:
         yield from iter_members(view)

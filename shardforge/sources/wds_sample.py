@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from mmap import mmap
 from pathlib import Path
 from typing import Any
 
-from shardforge.errors import SourceError, UsageError
+from shardforge import reasons
+from shardforge.errors import ImageError, SourceError, UsageError
+from shardforge.files import FileView, read_lines
 from shardforge.sources.columns import ALIASES, find_column
+from shardforge.sources.json_text import parse_json
 from shardforge.tarfiles import Member
 
 _CLASSES = "classes.txt"
+_MOST_DIGITS = 18
 
 
 class SampleReader:
@@ -21,24 +23,25 @@ class SampleReader:
     def __init__(self, classes: Path | None) -> None:
         if classes is not None and not classes.is_file():
             raise UsageError(f"option classes: {classes} is not a file; name a file with one class name a line")
-        self._given = _read_lines(classes) if classes else None
+        self._given = read_lines(classes) if classes else None
         self._found: dict[Path, list[str] | None] = {}
 
-    def read(self, file: Path, view: mmap, members: Iterable[Member]) -> dict[str, Any]:
+    def read(self, file: Path, view: FileView, members: Iterable[Member]) -> dict[str, Any]:
         """Return the keys of .json, `txt` with the text of .txt, and `label`.
 
         The label is the class name for the index in .cls, or without class names the label of .json, or else what .cls
         holds.
 
         Raises:
-            SourceError: a member is not what its suffix says, or a class index has no name.
+            ImageError: a member is not what its suffix says (bad_sample).
+            SourceError: a class index has no name.
         """
         texts = {member.name[len(sample_key(member.name)) :].lower(): member for member in members}
-        said = _parse_json(file, texts[".json"], view) if ".json" in texts else {}
+        said = _parse_json(texts[".json"], view) if ".json" in texts else {}
         if ".txt" in texts:
-            said["txt"] = _decode(file, texts[".txt"], view)
+            said["txt"] = _decode(texts[".txt"], view)
         if ".cls" in texts:
-            index = _decode(file, texts[".cls"], view).strip()
+            index = _decode(texts[".cls"], view).strip()
             name = self._class_name(file, texts[".cls"], index)
             if name or not find_column(said, ALIASES["label"]):
                 said["label"] = name or index
@@ -49,14 +52,18 @@ class SampleReader:
         names = self._given or self._find_classes(file.parent)
         if names is None or not index.isdecimal():
             return None
-        if int(index) >= len(names):
-            raise SourceError(f"{file}: {member.name} says class {index}, but there are {len(names)} class names")
-        return names[int(index)]
+        digits = index.lstrip("0") or "0"
+        if len(digits) > _MOST_DIGITS or int(digits) >= len(names):
+            raise SourceError(
+                f"{file}: {member.name} says class {digits[:_MOST_DIGITS]}, but the class file ends with class "
+                f"{len(names) - 1}; give the class file of this tar by the option classes"
+            )
+        return names[int(digits)]
 
     def _find_classes(self, folder: Path) -> list[str] | None:
         if folder not in self._found:
             beside = (folder / _CLASSES, folder.parent / _CLASSES)
-            self._found[folder] = next((_read_lines(path) for path in beside if path.is_file()), None)
+            self._found[folder] = next((read_lines(path) for path in beside if path.is_file()), None)
         return self._found[folder]
 
 
@@ -66,25 +73,18 @@ def sample_key(name: str) -> str:
     return folder + slash + file_name.partition(".")[0]
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 text ({error}); expected one class name a line") from error
-
-
-def _decode(file: Path, member: Member, view: mmap) -> str:
+def _decode(member: Member, view: FileView) -> str:
     try:
         return view[member.data_offset : member.data_offset + member.size].decode()
     except UnicodeDecodeError as error:
-        raise SourceError(f"{file}: {member.name} is not UTF-8 text ({error}); write that tar anew") from error
+        raise ImageError(f"{member.name} is not UTF-8 text ({error})", reason=reasons.BAD_SAMPLE) from error
 
 
-def _parse_json(file: Path, member: Member, view: mmap) -> dict[str, Any]:
+def _parse_json(member: Member, view: FileView) -> dict[str, Any]:
     try:
-        content = json.loads(_decode(file, member, view))
+        content = parse_json(_decode(member, view))
     except ValueError as error:
-        raise SourceError(f"{file}: {member.name} is not JSON ({error}); write that tar anew") from error
+        raise ImageError(f"{member.name} is not JSON ({error})", reason=reasons.BAD_SAMPLE) from error
     if not isinstance(content, dict):
-        raise SourceError(f"{file}: {member.name} is not a JSON object; write that tar anew")
+        raise ImageError(f"{member.name} is not a JSON object", reason=reasons.BAD_SAMPLE)
     return content
