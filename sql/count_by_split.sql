@@ -1,7 +1,19 @@
 -- count_by_split.sql: one row per split run and split: images, their share of the run in percent, classes and groups.
-SELECT s.name, s.split, count(*) AS images,
-       round(100.0 * count(*) / sum(count(*)) OVER (PARTITION BY s.name), 3) AS percent,
-       count(DISTINCT coalesce(i.label, i.species)) AS classes, count(DISTINCT s.group_id) AS groups
-FROM splits AS s JOIN images AS i ON i.key = s.key
-GROUP BY s.name, s.split
-ORDER BY s.name, images DESC;
+WITH counted AS (
+    SELECT name, split, CAST(sum(images) AS BIGINT) AS images, count(*) AS groups
+    FROM (SELECT name, split, group_id, count(*) AS images FROM splits GROUP BY name, split, group_id) AS grouped
+    GROUP BY name, split
+),
+classed AS (
+    SELECT name, split, count(class) AS classes
+    FROM (
+        SELECT DISTINCT s.name, s.split, coalesce(i.label, i.species) AS class
+        FROM splits AS s JOIN images AS i ON i.key = s.key
+    ) AS found
+    GROUP BY name, split
+)
+SELECT c.name, c.split, c.images,
+       round(100.0 * c.images / CAST(sum(c.images) OVER (PARTITION BY c.name) AS BIGINT), 3) AS percent,
+       f.classes, c.groups
+FROM counted AS c JOIN classed AS f ON f.name = c.name AND f.split = c.split
+ORDER BY c.name, c.images DESC;

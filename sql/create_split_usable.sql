@@ -1,9 +1,10 @@
 -- create_split_usable.sql: the records that a split assigns. A node is a value that ties records together: all records
 -- of one node share a split. The smallest node of connected nodes names the group.
--- {node}: "'COLUMN:' || COLUMN" of --group-by, or NULL; {label_class}: the column of --stratify, or NULL.
+-- {node}: "'COLUMN:' || COLUMN" of --group-by, or NULL; {label_class}: the column of --stratify, or NULL; {taxon}: the name
+-- at the rank of --hold-out-rank, or NULL; {content}: content_hash, or that of the cluster of --group-near-duplicates.
 CREATE TEMP VIEW usable AS
-SELECT key, content_hash, coalesce(label, species) AS label, coalesce({label_class}, '') AS class,
-       coalesce({node}, 'content:' || content_hash, 'key:' || key) AS node
+SELECT key, {content} AS content_hash, coalesce(label, species) AS label, coalesce({label_class}, '') AS class, {taxon} AS taxon,
+       coalesce({node}, 'content:' || {content}, 'key:' || key) AS node
 FROM images
 WHERE reason IS NULL AND key NOT IN (SELECT key FROM exclusions WHERE key IS NOT NULL);
 

@@ -1,18 +1,25 @@
 -- expand_exclusions.sql: beside each excluded taxon (key NULL), a row for every record that has it as label or rank.
-DELETE FROM exclusions WHERE key IS NOT NULL AND taxon IS NOT NULL;
+-- Reads known_names(value, name), a name as records have it and what it is compared by, and excluded_names(taxon, name).
+-- {species}: the name of a record's species (see shardforge/mapping/ranks.py).
+CREATE TEMP TABLE excluded_values AS
+SELECT DISTINCT x.list, x.taxon, x.reason, k.value
+FROM exclusions AS x
+JOIN excluded_names AS n ON n.taxon = x.taxon
+JOIN known_names AS k ON k.name = n.name
+WHERE x.key IS NULL;
 
 INSERT INTO exclusions (list, key, taxon, reason)
-WITH taxa AS MATERIALIZED (
-    SELECT list, taxon, reason FROM exclusions WHERE key IS NULL
-), found AS MATERIALIZED (
-    SELECT key, label, kingdom, phylum, "class", "order", family, genus, species FROM images
-    WHERE label IN (SELECT taxon FROM taxa) OR kingdom IN (SELECT taxon FROM taxa)
-       OR phylum IN (SELECT taxon FROM taxa) OR "class" IN (SELECT taxon FROM taxa)
-       OR "order" IN (SELECT taxon FROM taxa) OR family IN (SELECT taxon FROM taxa)
-       OR genus IN (SELECT taxon FROM taxa) OR species IN (SELECT taxon FROM taxa)
+WITH found AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT key, label, kingdom, phylum, "class", "order", family, genus, {species} AS species FROM images
+    ) AS named
+    WHERE label IN (SELECT value FROM excluded_values) OR kingdom IN (SELECT value FROM excluded_values)
+       OR phylum IN (SELECT value FROM excluded_values) OR "class" IN (SELECT value FROM excluded_values)
+       OR "order" IN (SELECT value FROM excluded_values) OR family IN (SELECT value FROM excluded_values)
+       OR genus IN (SELECT value FROM excluded_values) OR species IN (SELECT value FROM excluded_values)
 ), named AS (
-    SELECT key, label AS taxon FROM found UNION SELECT key, kingdom FROM found UNION SELECT key, phylum FROM found
+    SELECT key, label AS value FROM found UNION SELECT key, kingdom FROM found UNION SELECT key, phylum FROM found
     UNION SELECT key, "class" FROM found UNION SELECT key, "order" FROM found UNION SELECT key, family FROM found
     UNION SELECT key, genus FROM found UNION SELECT key, species FROM found
 )
-SELECT DISTINCT t.list, n.key, t.taxon, t.reason FROM named AS n JOIN taxa AS t ON t.taxon = n.taxon;
+SELECT DISTINCT v.list, n.key, v.taxon, v.reason FROM named AS n JOIN excluded_values AS v ON v.value = n.value;

@@ -6,5 +6,5 @@ WHERE reason IS NOT NULL
 UNION ALL
 SELECT o.dataset, o.reason, i.source, i.path, i.bytes, o.key
 FROM outcomes AS o LEFT JOIN images AS i ON i.key = o.key
-WHERE o.reason NOT IN ('ok', 'excluded', 'no_label', 'no_split', 'other_split') AND i.reason IS NULL
+WHERE o.reason NOT IN ('ok', 'excluded', 'no_label', 'ambiguous_label', 'no_split', 'other_split') AND i.reason IS NULL
 ORDER BY 1, 2, 3, 4;

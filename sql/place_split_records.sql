@@ -3,10 +3,10 @@
 -- {seed}: the seed; {subset_position}: the same for subsets of train, or NULL when there are none; {shared_content}: the
 -- content where other records have it too, or NULL when groups are contents anyway.
 CREATE TEMP TABLE placed AS
-SELECT key, label, class, group_id, shared_content,
+SELECT key, label, class, taxon, group_id, shared_content,
        substr(sha256('{seed}:' || group_id), 1, 16) AS position, {subset_position} AS subset_position
 FROM (
-    SELECT u.key, u.label, u.class, coalesce(m.name, u.node) AS group_id,
+    SELECT u.key, u.label, u.class, u.taxon, coalesce(m.name, u.node) AS group_id,
            {shared_content} AS shared_content
     FROM usable AS u LEFT JOIN merged AS m ON m.node = u.node
 ) AS grouped;

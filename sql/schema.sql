@@ -10,6 +10,7 @@ CREATE TABLE mapping_info (
 
 -- One row: a scanned source. `root` is the folder that its paths start from, `file` the list, table or tar that names its
 -- images (NULL for a folder), `options` a JSON object; `metadata_file` is the table joined to it on `metadata_column`;
+-- `names` is a JSON object that says which files of names were applied (NULL for none);
 -- `scanned_at` is UTC, when a scan last changed something.
 CREATE TABLE sources (
     name VARCHAR NOT NULL,
@@ -19,6 +20,7 @@ CREATE TABLE sources (
     options VARCHAR NOT NULL,
     metadata_file VARCHAR,
     metadata_column VARCHAR,
+    names VARCHAR,
     scanned_at VARCHAR NOT NULL,
     tool_version VARCHAR NOT NULL
 );

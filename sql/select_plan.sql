@@ -1,5 +1,5 @@
 -- select_plan.sql: one row per record of a planned split, in the order in which it is written, with all a worker needs.
--- Reads the temporary table planned(split, key, class_name). $split: a name in it; $seed: of the order.
+-- Reads the temporary table planned(split, key, class_name, reason). $split: a name in it; $seed: of the order.
 SELECT i.key, i.source, i.path, i."offset", i.bytes, i.mtime, i.width, i.height, i.content_hash,
        i.label, i.group_id, i.kingdom, i.phylum, i."class", i."order", i.family, i.genus, i.species,
        i.common_name, i.license, i.author, i.url, i.metadata, p.class_name

@@ -54,7 +54,7 @@ def test_it_prints_a_table_of_counts(db: Path) -> None:
     ]
     assert "train_small" in result.stdout
     assert result.stderr.splitlines()[-1] == (
-        "Warning: 1 contents (2 images) occur under several labels; sql/list_group_label_conflicts.sql lists them"
+        "Warning: 1 content occurs under several labels (2 images); sql/list_group_label_conflicts.sql lists them"
     )
 
 
@@ -94,7 +94,7 @@ def test_exclusions_are_listed_and_useless_entries_warned_about(db: Path, tmp_pa
     nothing.write_text("# nothing\n")
     result = split(db, "--val-split", "20", "--exclude", str(unwanted), "--exclude", str(nothing))
     assert "unwanted     blurred        3       2" in result.stdout
-    assert "Warning: 1 entries of exclusion list unwanted match no record: k77x" in result.stderr
+    assert "Warning: exclusion list unwanted: 1 entry matches no record: k77x" in result.stderr
     assert "Warning: exclusion list nothing has no entries" in result.stderr
     assert len(stored(db)) == 98
 
@@ -111,6 +111,8 @@ def test_a_dry_run_prints_and_stores_nothing(db: Path) -> None:
     ("options", "message"),
     [
         (["--val-split", "five"], "--val-split five: not a percentage"),
+        (["--val-split", "1e400"], "--val-split 1e400: not a percentage"),
+        (["--val-split", "9" * 5000], "not a percentage"),
         (["--val-split", "0"], "validation is asked to take 0%"),
         (["--val-split", "-1"], "validation is asked to take -1%"),
         (["--val-split", "60", "--test-split", "40"], "together take 100%"),

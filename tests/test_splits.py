@@ -205,7 +205,7 @@ def test_growth_moves_no_key_of_a_hash_split(engine: str) -> None:
         report = assign_splits(mapping, seed=17, shares=HALF)
         after = assigned(mapping)
     assert report.moves is not None
-    assert (report.moves.moved, report.moves.new, report.moves.causes) == ((), 21, ("21 new records",))
+    assert (report.moves.moved, report.moves.new, report.moves.causes) == ((), 21, ("new records (21)",))
     assert before.items() <= after.items()
     assert after["copy"] == after["k0"]
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import re
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from shardforge.cli.options import db_option, json_option, print_json, print_table
+from shardforge.cli.options import db_option, json_option, print_json
 from shardforge.cli.progress import Progress
+from shardforge.cli.split_report import print_report, to_json, warn_about
 from shardforge.errors import UsageError
 
 if TYPE_CHECKING:
-    from shardforge.splits import Moves, SplitReport
+    from shardforge.splits import HoldOut
 
-_SHOWN = 5
+_NUMBER = re.compile(r"(-?[0-9]{1,18}(?:\.[0-9]{0,18})?|-?\.[0-9]{1,18})\s*%?")
+_SHOWN = 20
 
 
 @click.command("split")
@@ -37,14 +38,46 @@ _SHOWN = 5
     "--group-by", metavar="COLUMN", help="Keep records with the same value together, beside those with the same bytes."
 )
 @click.option(
+    "--group-near-duplicates",
+    is_flag=True,
+    help="Keep pictures together that `shardforge duplicates` found to be the same.",
+)
+@click.option(
     "--subset", "subsets", multiple=True, metavar="NAME=PCT", help="Mark a nested subset of train. Repeatable."
 )
 @click.option(
     "--exclude",
     multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Keep out what a list names: keys, paths, file names, hashes or taxa; text, CSV, TSV, JSON. Repeatable.",
+    metavar="[NAME=]FILE",
+    help="Keep out what a list names: keys, paths, file names, hashes, ids or taxa; text, CSV, TSV, JSON. Repeatable.",
+)
+@click.option(
+    "--exclude-taxa",
+    multiple=True,
+    metavar="[NAME=]FILE",
+    help="As --exclude, and also all images of the taxa that the list names its images by. Repeatable.",
+)
+@click.option(
+    "--hold-out-taxa",
+    metavar="PCT|FILE",
+    help="Keep whole taxa out of training, a share of all or those in a list: validation_unseen, test_unseen.",
+)
+@click.option(
+    "--hold-out-rank", default="species", show_default=True, metavar="RANK", help="Rank of the taxa to hold out."
+)
+@click.option(
+    "--without-rank",
+    type=click.Choice(["pretrain", "train"]),
+    default="pretrain",
+    show_default=True,
+    help="Where records go that have no name at that rank.",
+)
+@click.option(
+    "--unseen-keys",
+    default="0",
+    show_default=True,
+    metavar="PCT",
+    help="Percent of the records of held-out taxa to set aside as key_unseen, for retrieval.",
 )
 @click.option("--name", default="default", show_default=True, help="Name of the split run, to keep several.")
 @click.option("--dry-run", is_flag=True, help="Print the result and change nothing.")
@@ -57,8 +90,14 @@ def split_command(
     rule: str | None,
     stratify: str | None,
     group_by: str | None,
+    group_near_duplicates: bool,
     subsets: tuple[str, ...],
-    exclude: tuple[Path, ...],
+    exclude: tuple[str, ...],
+    exclude_taxa: tuple[str, ...],
+    hold_out_taxa: str | None,
+    hold_out_rank: str,
+    without_rank: str,
+    unseen_keys: str,
     name: str,
     dry_run: bool,
     as_json: bool,
@@ -68,12 +107,13 @@ def split_command(
     \b
     shardforge split --db mapping.duckdb --seed 17 --val-split 5
     shardforge split --db mapping.duckdb --seed 17 --val-split 2.5 --stratify species --exclude rare_species.txt
+    shardforge split --db mapping.duckdb --seed 17 --test-split 5 --hold-out-taxa 10%
 
     Records with the same bytes always share a split. The same seed and records give the same split on every machine
     and in both database engines. A second run with the same --name replaces the first and says what moved.
     """
     from shardforge.mapping import open_mapping
-    from shardforge.splits import assign_splits
+    from shardforge.splits import assign_splits, parse_list
 
     shares = {"validation": parse_percent("--val-split", val_split)}
     if test := parse_percent("--test-split", test_split):
@@ -87,8 +127,10 @@ def split_command(
             rule=rule,
             stratify=stratify,
             group_by=group_by,
+            group_near_duplicates=group_near_duplicates,
             subsets=parse_subsets(subsets),
-            exclude=list(exclude),
+            exclude=[*map(parse_list, exclude), *(parse_list(text, taxa=True) for text in exclude_taxa)],
+            hold_out=parse_hold_out(hold_out_taxa, hold_out_rank, without_rank, unseen_keys),
             dry_run=dry_run,
             progress=progress,
         )
@@ -99,12 +141,38 @@ def split_command(
     warn_about(report)
 
 
+def parse_hold_out(taxa: str | None, rank: str, without_rank: str, keys: str) -> HoldOut | None:
+    """Return which taxa to hold out: a share of all when `taxa` is a percentage, else those that a file lists."""
+    from shardforge.splits import HoldOut, parse_list
+
+    if taxa is None:
+        if (rank, without_rank, parse_percent("--unseen-keys", keys)) != ("species", "pretrain", Fraction(0)):
+            raise UsageError("--hold-out-rank, --without-rank and --unseen-keys need --hold-out-taxa")
+        return None
+    share, names = None, []
+    if re.fullmatch(r"[\d.]+ *%?", taxa.strip()):
+        share = parse_percent("--hold-out-taxa", taxa)
+    else:
+        names = [entry.text for entry in parse_list(taxa, taxa=True).read() if entry.kind == "taxon"]
+        if not names:
+            raise UsageError(
+                f"--hold-out-taxa {taxa}: names no taxon; give a list of names, or a percentage such as 10%"
+            )
+    return HoldOut(
+        rank=rank,
+        share=share,
+        taxa=tuple(names),
+        without_rank=without_rank,
+        keys=parse_percent("--unseen-keys", keys),
+    )
+
+
 def parse_percent(option: str, text: str) -> Fraction:
     """Return a percentage as an exact fraction of 1; "2.5" is 1/40."""
-    try:
-        return Fraction(text.strip().removesuffix("%")) / 100
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"{option} {text}: not a percentage; give a number such as 5 or 2.5") from None
+    number = _NUMBER.fullmatch(text.strip())
+    if number is None:
+        raise UsageError(f"{option} {text[:_SHOWN]}: not a percentage; give a number such as 5 or 2.5")
+    return Fraction(number[1]) / 100
 
 
 def parse_subsets(texts: tuple[str, ...]) -> dict[str, Fraction]:
@@ -118,69 +186,3 @@ def parse_subsets(texts: tuple[str, ...]) -> dict[str, Fraction]:
             raise UsageError(f"--subset {name} is given twice; give each subset one share")
         subsets[name] = parse_percent(f"--subset {name}", percent)
     return subsets
-
-
-def to_json(report: SplitReport) -> dict[str, Any]:
-    """Return the report as JSON can hold it."""
-    result = asdict(report)
-    if result["moves"] is not None:
-        result["moves"]["moved"] = [
-            {"from": before, "to": now, "images": images} for before, now, images in result["moves"]["moved"]
-        ]
-    return result
-
-
-def print_report(report: SplitReport) -> None:
-    """Print the counts by split, then what was excluded, merged and moved."""
-    counts = [(count.split, count.images, f"{count.share:.3%}", count.classes) for count in report.splits]
-    print_table(("split", "images", "share", "classes"), counts)
-    if report.subsets:
-        click.echo()
-        counts = [(count.split, count.images, f"{count.share:.3%}", count.classes) for count in report.subsets]
-        print_table(("subset", "images", "of train", "classes"), counts)
-    if report.exclusions:
-        click.echo()
-        rows = [(count.list, count.reason, count.entries, count.images) for count in report.exclusions]
-        print_table(("excluded by", "reason", "entries", "images"), rows)
-    if report.merged:
-        click.echo(
-            f"{report.merged:,} values of {report.parameters['group_by']} joined another's group by a shared image"
-        )
-    if report.moves is not None:
-        print_moves(report.moves)
-    if report.dry_run:
-        click.echo("\nDry run: nothing was stored.")
-
-
-def print_moves(moves: Moves) -> None:
-    """Print what changed against the last run of this name, and why."""
-    click.echo()
-    if not moves.changed and not moves.causes:
-        click.echo("Nothing changed since the last run.")
-        return
-    moved = sum(images for _, _, images in moves.moved)
-    click.echo(f"Since the last run {moved:,} keys moved. Why: {', '.join(moves.causes)}.")
-    rows = [*moves.moved, ("(new)", "assigned", moves.new), ("assigned", "(excluded or unusable)", moves.vanished)]
-    if changed := [row for row in rows if row[2]]:
-        print_table(("from", "to", "images"), changed)
-
-
-def warn_about(report: SplitReport) -> None:
-    """Say on stderr what the user should look at."""
-    for name, entries in report.unmatched.items():
-        _warn(f"{len(entries):,} entries of exclusion list {name} match no record", entries)
-    for name in report.empty_lists:
-        _warn(f"exclusion list {name} has no entries, so it keeps nothing out")
-    if report.conflicts:
-        _warn(
-            f"{report.conflicts:,} contents ({report.conflict_images:,} images) occur under several labels; "
-            "sql/list_group_label_conflicts.sql lists them"
-        )
-    if report.held_back:
-        _warn(f"{report.held_back:,} classes have no record in validation", report.held_back_classes)
-
-
-def _warn(what: str, examples: Sequence[str] = ()) -> None:
-    shown = ", ".join(example or "(none)" for example in examples[:_SHOWN])
-    more = ", …" if len(examples) > _SHOWN else ""
-    click.echo(f"Warning: {what}{': ' if shown else ''}{shown}{more}", err=True)

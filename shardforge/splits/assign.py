@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Dict
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,12 +14,15 @@ from typing import Any
 from shardforge import __version__
 from shardforge.errors import SplitError
 from shardforge.mapping import Mapping
+from shardforge.splits.exclusion_lists import ExclusionList
 from shardforge.splits.exclusions import digest_exclusions, store_exclusions
 from shardforge.splits.groups import group_records
 from shardforge.splits.moves import compare_runs
+from shardforge.splits.near_duplicates import read_search
 from shardforge.splits.report import SplitReport, build_report
-from shardforge.splits.request import SplitRequest
+from shardforge.splits.request import HoldOut, SplitRequest
 from shardforge.splits.rules import find_cuts, place_records
+from shardforge.splits.taxa import hold_out_taxa
 
 #: One record in twenty for validation, no test.
 DEFAULT_SHARES = {"validation": Fraction(1, 20)}
@@ -40,21 +43,25 @@ def assign_splits(
     rule: str | None = None,
     stratify: str | None = None,
     group_by: str | None = None,
+    group_near_duplicates: bool = False,
     subsets: Dict[str, Fraction] | None = None,
-    exclude: list[Path] | None = None,
+    exclude: Sequence[ExclusionList | Path] = (),
+    hold_out: HoldOut | None = None,
     dry_run: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> SplitReport:
     """Assign every usable record to train, validation or test; replaces the run of the same name.
 
     Shares are exact fractions of all usable records, those of `subsets` fractions of train. `rule` is "hash" (default:
-    a function of seed and group alone) or "exact"; with `stratify`, a column, it is exact inside each class.
+    a function of seed and group alone) or "exact"; with `stratify`, a column, it is exact inside each class. With
+    `hold_out`, whole taxa go to splits of their own, `validation_unseen` and `test_unseen`; the shares are of the rest.
+    `group_near_duplicates` takes what `shardforge duplicates` found for the same content.
     docs/splits.md has the formulas. The same request over the same records changes nothing, and an interrupted run
     leaves the stored split as it was.
 
     Raises:
         UsageError: the request contradicts itself, or an exclusion list cannot be read.
-        SplitError: there is no usable record, or a split would be empty.
+        SplitError: there is no usable record, a split would be empty, or near duplicates were not looked for.
     """
     request = SplitRequest(
         seed=seed,
@@ -63,9 +70,11 @@ def assign_splits(
         rule=_choose_rule(rule, stratify),
         stratify=stratify,
         group_by=group_by,
+        group_near_duplicates=group_near_duplicates,
         subsets=subsets or {},
+        hold_out=hold_out,
     )
-    lists = exclude or []
+    lists = [ExclusionList(one.stem, one) if isinstance(one, Path) else one for one in exclude]
 
     def step(number: int, what: str) -> None:
         if progress is not None:
@@ -74,18 +83,34 @@ def assign_splits(
     with suppress(_DryRunError), mapping.transaction():
         mapping.execute(mapping.query("drop_split_scratch"))
         step(0, "exclude records")
-        store_exclusions(mapping, lists)
+        replaced = store_exclusions(mapping, lists)
         step(1, "find groups")
+        near_duplicates = read_search(mapping) if group_near_duplicates else None
         merged = group_records(mapping, request)
         _check_classes(mapping, stratify)
         step(2, "place groups")
         place_records(mapping, request)
+        held_out = hold_out_taxa(mapping, request) if hold_out else None
         step(3, "cut splits")
         find_cuts(mapping, request)
         step(4, "compare with the stored split")
-        parameters = {**request.parameters(), "exclusions": digest_exclusions(mapping)}
+        parameters = {
+            **request.parameters(),
+            "near_duplicates": near_duplicates,
+            "exclusions": digest_exclusions(mapping),
+        }
         moves = compare_runs(mapping, request, parameters)
-        report = build_report(mapping, request, parameters, lists, merged=merged, moves=moves, dry_run=dry_run)
+        report = build_report(
+            mapping,
+            request,
+            parameters,
+            lists,
+            replaced=replaced,
+            merged=merged,
+            held_out=held_out,
+            moves=moves,
+            dry_run=dry_run,
+        )
         _prove(mapping, report)
         if dry_run:
             raise _DryRunError

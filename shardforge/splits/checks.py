@@ -15,6 +15,7 @@ CHECKS = (
     "check_split_contents",
     "check_split_complete",
     "check_split_unusable",
+    "check_split_taxa",
 )
 
 

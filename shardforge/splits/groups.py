@@ -1,4 +1,4 @@
-"""Groups: records that must share a split, because their bytes are the same or a column says so.
+"""Groups: records that must share a split: their bytes or pictures are the same, or a column says so.
 
 A group is named `content:HASH` or `key:KEY`, or `COLUMN:VALUE` with a grouping column. Values that share an image are
 connected; the smallest value of a connected set names the group, so that the name depends on no order.
@@ -7,7 +7,13 @@ connected; the smallest value of a connected set names the group, so that the na
 from __future__ import annotations
 
 from shardforge.mapping import Mapping
+from shardforge.mapping.ranks import rank_name_sql
 from shardforge.splits.request import NULL, SplitRequest
+
+# With near duplicates grouped, the smallest content of a cluster stands for all of them, everywhere in the split.
+_CLUSTER = (
+    "coalesce((SELECT n.cluster FROM near_duplicates AS n WHERE n.content_hash = images.content_hash), content_hash)"
+)
 
 
 def group_records(mapping: Mapping, request: SplitRequest) -> int:
@@ -15,7 +21,10 @@ def group_records(mapping: Mapping, request: SplitRequest) -> int:
     column = request.group_by
     node = f"'{column}:' || nullif(\"{column}\", '')" if column else NULL
     label_class = f'"{request.stratify}"' if request.stratify else "''"
-    mapping.execute(mapping.query("create_split_usable").format(node=node, label_class=label_class))
+    taxon = rank_name_sql(request.hold_out.rank) if request.hold_out else NULL
+    statement = mapping.query("create_split_usable")
+    content = _CLUSTER if request.group_near_duplicates else "content_hash"
+    mapping.execute(statement.format(node=node, label_class=label_class, taxon=taxon, content=content))
     return _merge_nodes(mapping) if column else 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,9 @@ _CAUSES = {
     "shares": "other shares",
     "stratify": "other stratification",
     "group_by": "other grouping",
+    "near_duplicates": "other grouping of near duplicates",
     "subsets": "other subsets",
+    "hold_out": "other held-out taxa",
     "exclusions": "other exclusions",
 }
 
@@ -49,7 +50,9 @@ def compare_runs(mapping: Mapping, request: SplitRequest, parameters: dict[str, 
     seed, rule, old = runs[0]
     moved = tuple((before, now, images) for before, now, images, _, _ in kept if before != now)
     causes = (
-        _compare_parameters((seed, rule, json.loads(old)), (request.seed, request.rule, parameters))
+        _compare_parameters(
+            (seed, rule, mapping.parse_object(old, "split_runs.parameters")), (request.seed, request.rule, parameters)
+        )
         or _compare_records(new, vanished, regrouped)
         or ["other classes of the same records"] * bool(moved)
     )
@@ -75,4 +78,4 @@ def _compare_parameters(old: tuple[int, str, dict[str, Any]], now: tuple[int, st
 def _compare_records(new: int, vanished: int, regrouped: int) -> list[str]:
     """Name what may move records between two runs with the same parameters."""
     changes = {"new records": new, "records now excluded or unusable": vanished, "records in another group": regrouped}
-    return [f"{count:,} {what}" for what, count in changes.items() if count]
+    return [f"{what} ({count:,})" for what, count in changes.items() if count]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from shardforge.errors import SplitError
 from shardforge.mapping import Mapping
+from shardforge.splits.exclusion_lists import ExclusionList
 from shardforge.splits.exclusions import ExclusionCount, count_exclusions, list_unmatched
 from shardforge.splits.moves import Moves
-from shardforge.splits.request import SplitRequest, format_percent
+from shardforge.splits.request import SPLITS, SplitRequest, format_percent
+from shardforge.splits.taxa import HeldOut
 
 _SHOWN_CLASSES = 10
 
@@ -33,9 +35,11 @@ class SplitReport:
     """The outcome of one run.
 
     `subsets` are cumulated: each holds the smaller ones. `unmatched` has the entries of each list that name no record,
-    `empty_lists` the lists that were given and have none. `merged` counts values of the grouping column that share an
-    image with another value and so its group. `conflicts` counts contents that occur under several labels. `held_back`
-    counts the classes without validation, `held_back_classes` shows the first. `moves` is None for a new name.
+    `nearest` the names in the mapping that the first of them may stand for, `empty_lists` the lists that were given and
+    have no entries, `replaced` those that had others before. `merged` counts values of the grouping column that share
+    an image with another value and so its group. `conflicts` counts contents that occur under several labels.
+    `held_back` counts the classes without validation, `held_back_classes` shows the first. `held_out` says which taxa
+    training does not see, where that was asked. `moves` is None for a new name.
     """
 
     name: str
@@ -46,12 +50,15 @@ class SplitReport:
     subsets: tuple[SplitCount, ...]
     exclusions: tuple[ExclusionCount, ...]
     unmatched: dict[str, list[str]]
+    nearest: dict[str, list[str]]
     empty_lists: tuple[str, ...]
+    replaced: tuple[str, ...]
     merged: int
     conflicts: int
     conflict_images: int
     held_back: int
     held_back_classes: tuple[str, ...]
+    held_out: HeldOut | None
     moves: Moves | None
     dry_run: bool
 
@@ -60,9 +67,11 @@ def build_report(
     mapping: Mapping,
     request: SplitRequest,
     parameters: dict[str, Any],
-    lists: list[Path],
+    lists: Sequence[ExclusionList],
     *,
+    replaced: tuple[str, ...],
     merged: int,
+    held_out: HeldOut | None,
     moves: Moves | None,
     dry_run: bool,
 ) -> SplitReport:
@@ -76,6 +85,7 @@ def build_report(
     subsets = _count_subsets(mapping, request, images.get("train", 0))
     _require_filled(mapping, request, {**images, **{count.split: count.images for count in subsets}})
     exclusions = count_exclusions(mapping, lists)
+    unmatched, nearest = list_unmatched(mapping)
     held_back = _list_held_back(mapping) if request.stratify else []
     [(conflicts, conflict_images)] = mapping.rows(
         "SELECT count(*), CAST(coalesce(sum(images), 0) AS BIGINT) FROM shared WHERE conflicting"
@@ -88,13 +98,16 @@ def build_report(
         splits=splits,
         subsets=subsets,
         exclusions=exclusions,
-        unmatched=list_unmatched(mapping),
-        empty_lists=tuple(sorted({path.stem for path in lists} - {count.list for count in exclusions})),
+        unmatched=unmatched,
+        nearest=nearest,
+        empty_lists=tuple(sorted({one.name for one in lists} - {count.list for count in exclusions})),
+        replaced=replaced,
         merged=merged,
         conflicts=conflicts,
         conflict_images=conflict_images,
         held_back=len(held_back),
         held_back_classes=tuple(held_back[:_SHOWN_CLASSES]),
+        held_out=held_out,
         moves=moves,
         dry_run=dry_run,
     )
@@ -103,10 +116,13 @@ def build_report(
 def _count_splits(mapping: Mapping, request: SplitRequest) -> tuple[SplitCount, ...]:
     # One statement for each split: in SQLite, GROUP BY would sort all records.
     statement = "SELECT count(*), count(DISTINCT label) FROM assigned WHERE split = $split"
-    counted = {split: mapping.rows(statement, split=split)[0] for split in ("train", *request.shares)}
+    asked = SPLITS if request.hold_out else request.required()
+    counted = {split: mapping.rows(statement, split=split)[0] for split in asked}
     total = sum(images for images, _ in counted.values())
     return tuple(
-        SplitCount(split, images, images / max(total, 1), classes) for split, (images, classes) in counted.items()
+        SplitCount(split, images, images / max(total, 1), classes)
+        for split, (images, classes) in counted.items()
+        if images or split in request.required()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass
@@ -9,13 +10,19 @@ from fractions import Fraction
 from typing import Any
 
 from shardforge.errors import UsageError
-from shardforge.records import DESCRIPTIVE
+from shardforge.records import DESCRIPTIVE, RANKS
 
 #: Columns that may group or stratify.
 COLUMNS = ("source", *(name for name in DESCRIPTIVE if name != "metadata"))
 
 #: Splits that take a share; train is what remains.
 HELD_OUT = ("validation", "test")
+
+#: For pre-training only: samples of this split are written without a class.
+PRETRAIN = "pretrain"
+
+#: Every split that there can be, in the order in which people name them; see docs/splits.md for those of held-out taxa.
+SPLITS = ("train", *HELD_OUT, "validation_unseen", "test_unseen", "key_unseen", "other_heldout", PRETRAIN)
 
 #: A text column without a value, in SQL.
 NULL = "CAST(NULL AS VARCHAR)"
@@ -25,6 +32,44 @@ _POSITION_BITS = 64
 _MAX_DENOMINATOR = 10**8
 _SEEDS = range(-(2**63), 2**63)
 _NAME = re.compile(r"[a-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldOut:
+    """Whole taxa that training never sees; raises UsageError when it contradicts itself.
+
+    Either a `share` of all taxa at `rank` or the names in `taxa` are held out. Records without the rank go to the split
+    `without_rank`, pretrain or train; `keys` is the share of the held-out records that are set aside as key_unseen.
+    """
+
+    rank: str = "species"
+    share: Fraction | None = None
+    taxa: tuple[str, ...] = ()
+    without_rank: str = PRETRAIN
+    keys: Fraction = Fraction(0)
+
+    def __post_init__(self) -> None:
+        if self.rank not in RANKS:
+            raise UsageError(f"'{self.rank}' is not a rank to hold taxa out at; choose one of {', '.join(RANKS)}")
+        if (self.share is None) == (not self.taxa):
+            raise UsageError("taxa are held out by a share or by their names: give one of the two, and not both")
+        if self.without_rank not in (PRETRAIN, "train"):
+            raise UsageError(f"records without the rank cannot go to '{self.without_rank}'; choose {PRETRAIN} or train")
+        if self.share is not None:
+            _check_share("the held-out taxa", self.share)
+        if self.keys:
+            _check_share("key_unseen", self.keys)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what is recorded with the run, as JSON can hold it; names as the first digits of a digest."""
+        names = "\n".join(sorted(self.taxa))
+        return {
+            "rank": self.rank,
+            "share": None if self.share is None else str(self.share),
+            "taxa": hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:16] if self.taxa else None,
+            "without_rank": self.without_rank,
+            "keys": str(self.keys),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +86,8 @@ class SplitRequest:
     stratify: str | None
     group_by: str | None
     subsets: Dict[str, Fraction]
+    hold_out: HoldOut | None = None
+    group_near_duplicates: bool = False
 
     def __post_init__(self) -> None:
         if self.seed not in _SEEDS:
@@ -79,9 +126,9 @@ class SplitRequest:
 
     def _check_subsets(self) -> None:
         for name, share in self.subsets.items():
-            if not _NAME.fullmatch(name) or name in (*HELD_OUT, "train", "training"):
+            if not _NAME.fullmatch(name) or name in (*SPLITS, "training"):
                 raise UsageError(
-                    f"'{name}' cannot name a subset; use a-z, 0-9 and _, and none of train, training, validation, test"
+                    f"'{name}' cannot name a subset; use a-z, 0-9 and _, and none of training, {', '.join(SPLITS)}"
                 )
             _check_share(name, share)
         if len(set(self.subsets.values())) < len(self.subsets):
@@ -91,6 +138,12 @@ class SplitRequest:
         """Return where validation ends and where test ends, as shares of all records."""
         validation = self.shares.get("validation", Fraction(0))
         return {"validation": validation, "test": validation + self.shares.get("test", Fraction(0))}
+
+    def required(self) -> tuple[str, ...]:
+        """Return the splits that must not be empty, in their usual order."""
+        unseen = [f"{split}_unseen" for split in self.shares] if self.hold_out else []
+        keys = ["key_unseen"] if self.hold_out and self.hold_out.keys else []
+        return tuple(split for split in SPLITS if split in ("train", *self.shares, *unseen, *keys))
 
     def ordered_subsets(self) -> list[tuple[str, Fraction]]:
         """Return the subsets from the smallest, which all others hold, to the largest."""
@@ -103,6 +156,7 @@ class SplitRequest:
             "stratify": self.stratify,
             "group_by": self.group_by,
             "subsets": {name: str(share) for name, share in self.ordered_subsets()},
+            "hold_out": self.hold_out.parameters() if self.hold_out else None,
         }
 
 

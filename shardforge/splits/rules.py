@@ -43,7 +43,10 @@ def find_cuts(mapping: Mapping, request: SplitRequest) -> None:
                 denominator=denominator,
             )
         mapping.execute(mapping.query("cut_split_classes"))
-    mapping.execute(mapping.query("create_split_assigned").format(subset=_choose_subset(request)))
+    subset = _choose_subset(request)
+    keys = share_to_position(request.hold_out.keys) if request.hold_out else ""
+    set_apart = mapping.query("select_set_apart").format(subset=subset, keys=keys) if request.hold_out else ""
+    mapping.execute(mapping.query("create_split_assigned").format(subset=subset, set_apart=set_apart))
 
 
 def _choose_subset(request: SplitRequest) -> str:

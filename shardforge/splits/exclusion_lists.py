@@ -1,0 +1,158 @@
+"""Exclusion lists as files: text, CSV, TSV or JSON, read into entries that say what they name."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from shardforge.errors import UsageError
+from shardforge.records import RANKS
+from shardforge.taxonomy.taxon import is_epithet
+
+#: Columns of a table, in lower case, and what they name. Of several filled ones the first decides: what names one
+#: record stands before what names many.
+_COLUMNS = {
+    "key": "key",
+    **dict.fromkeys(("path", "file", "filename", "file_name"), "path"),
+    "content_hash": "content_hash",
+    **dict.fromkeys(("id", "image_id", "eol_content_id", "content_id", "processid", "sampleid"), "id"),
+    **dict.fromkeys(("scientific_name", "sciname", *reversed(RANKS), "taxon", "label"), "taxon"),
+}
+_IMAGE_FILE = re.compile(r"\.(jpe?g|jp2|png|webp|gif|bmp|tiff?|heic|avif|ppm)$", re.IGNORECASE)
+
+
+class Entry(NamedTuple):
+    """One entry of a list; `kind` is key, path, content_hash, id, taxon, or any when the file does not say."""
+
+    text: str
+    kind: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExclusionList:
+    """A list by its name and file; with `taxa`, what names taxa in it keeps out all their records.
+
+    That is every line of a text or JSON list, the names of the lists in a JSON object, and the names in a table beside
+    the images there.
+    """
+
+    name: str
+    path: Path
+    taxa: bool = False
+
+    def read(self) -> list[Entry]:
+        """Return the distinct entries.
+
+        Raises:
+            UsageError: the file cannot be read, or is not what its suffix says.
+        """
+        read = {".csv": _read_table, ".tsv": _read_table, ".json": _read_json}.get(
+            self.path.suffix.lower(), _read_lines
+        )
+        kind = self.path.suffix.lower().lstrip(".") or "text"
+        try:
+            entries = list(dict.fromkeys(read(self.path, self.taxa)))
+            "".join(part or "" for entry in entries for part in entry).encode()
+        except OSError as error:
+            raise UsageError(
+                f"{self.path}: cannot be read ({error.strerror}); name an existing exclusion list"
+            ) from error
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{self.path}: half a surrogate pair in an entry is no text; mend the exclusion list"
+            ) from error
+        except (ValueError, csv.Error) as error:
+            raise UsageError(f"{self.path}: not UTF-8 {kind} ({error}); mend the exclusion list") from error
+        except RecursionError as error:
+            raise UsageError(
+                f"{self.path}: lists inside lists without end; expected a list of texts, or an object of such lists"
+            ) from error
+        return entries
+
+
+def parse_list(text: str, *, taxa: bool = False) -> ExclusionList:
+    """Return the list that `FILE` or `NAME=FILE` names; without a name it has that of its file, less the suffix.
+
+    Raises:
+        UsageError: the name or the file is empty.
+    """
+    name, equals, file = text.partition("=")
+    if not equals or Path(text).is_file():
+        return ExclusionList(Path(text).stem, Path(text), taxa)
+    if not name or not file:
+        raise UsageError(f"exclusion list {text}: give it as FILE or NAME=FILE")
+    return ExclusionList(name, Path(file), taxa)
+
+
+def check_names(lists: Sequence[ExclusionList]) -> None:
+    """Refuse two lists of one name.
+
+    Raises:
+        UsageError: there are such.
+    """
+    files: dict[str, Path] = {}
+    for one in lists:
+        if one.name in files:
+            raise UsageError(
+                f"two exclusion lists are named '{one.name}', {files[one.name]} and {one.path}; "
+                "name one of them otherwise: NAME=FILE"
+            )
+        files[one.name] = one.path
+
+
+def _read_lines(path: Path, taxa: bool) -> Iterator[Entry]:
+    with open(path, encoding="utf-8-sig") as lines:
+        for line in lines:
+            text = line.strip()
+            if text and not text.startswith("#"):
+                yield Entry(text, "taxon" if taxa else _guess_kind(text), None)
+
+
+def _read_json(path: Path, taxa: bool) -> Iterator[Entry]:
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    named = isinstance(content, dict)
+    lists: dict[str | None, Any] = content if named else {None: content}
+    for reason, entries in lists.items():
+        if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+            raise UsageError(
+                f"{path}: an exclusion list in JSON is a list of texts, or an object of such lists by reason"
+            )
+        if taxa and reason and reason.strip():
+            yield Entry(reason.strip(), "taxon", reason)
+        for entry in filter(None, map(str.strip, entries)):
+            yield Entry(entry, "taxon" if taxa and not named else _guess_kind(entry), reason)
+
+
+def _guess_kind(text: str) -> str:
+    """Return path for what can only be a file, so that `Felis_catus_5.jpg` is never taken for a cat of that name."""
+    return "path" if "/" in text or _IMAGE_FILE.search(text) else "any"
+
+
+def _read_table(path: Path, taxa: bool) -> Iterator[Entry]:
+    with open(path, encoding="utf-8-sig", newline="") as lines:
+        rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        header = [name.strip().lower() for name in next(rows, [])]
+        if not set(header) & set(_COLUMNS):
+            raise UsageError(
+                f"{path}: the header names none of {', '.join(_COLUMNS)}; name the column that holds the entries"
+            )
+        for cells in rows:
+            row = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
+            filled = [name for name in _COLUMNS if name in row]
+            images = [name for name in filled if _COLUMNS[name] != "taxon"][:1]
+            named = [name for name in filled if _COLUMNS[name] == "taxon"][:1]
+            for name in [*images, *named] if taxa else (images or named):
+                yield Entry(_cell(row, name), _COLUMNS[name], row.get("reason"))
+
+
+def _cell(row: dict[str, str], name: str) -> str:
+    """Return what a row names; a species that is written without its genus with it."""
+    if name == "species" and "genus" in row and is_epithet(row[name]):
+        return f"{row['genus']} {row[name]}"
+    return row[name]
