@@ -28,8 +28,9 @@ format: .venv/dev ## Bring the code into its format.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: .venv/dev ## Write docs/commands.md from the commands' own help.
+docs: .venv/dev ## Write docs/commands.md from the commands' own help, and the numbers in data_card.md.
 	$(BIN)/python scripts/make_reference.py
+	$(BIN)/python scripts/make_data_card.py
 
 clean: ## Remove what make has made.
 	rm -rf .venv demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

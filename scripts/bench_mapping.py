@@ -2,7 +2,8 @@
 
     python scripts/bench_mapping.py --engine duckdb --rows 10000000
 
-Making the records is not counted in the load time. `--split` times a split of the loaded records too.
+Making the records is not counted in the load time. `--split` times a split of the loaded records too, `--stats` all
+figures of `shardforge stats`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shardforge.catalog.statistics import OF_IMAGES, OF_MAPPING, collect_statistics
 from shardforge.mapping import Mapping, open_mapping
 from shardforge.records import record_schema
 from shardforge.splits import assign_splits
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=["duckdb", "sqlite"], default="duckdb")
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--split", action="store_true", help="split the records too")
+    parser.add_argument("--stats", action="store_true", help="count the statistics too")
     parser.add_argument("--folder", type=Path, default=None, help="where the database is made")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -54,6 +57,10 @@ def main() -> None:
                 started = time.perf_counter()
                 assign_splits(mapping, seed=17, shares={"validation": Fraction(5, 100)})
                 report("split", time.perf_counter() - started, options.rows)
+            if options.stats:
+                started = time.perf_counter()
+                collect_statistics(mapping, {**OF_IMAGES, **OF_MAPPING})
+                report("statistics", time.perf_counter() - started, options.rows)
         print(f"{path.stat().st_size / 1e9:.2f} GB on disk")
 
 

@@ -1,0 +1,67 @@
+"""`shardforge card` and `shardforge catalog`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from shardforge.cli.options import json_option, print_json
+from shardforge.cli.progress import Progress
+
+
+@click.command("catalog")
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@json_option
+def catalog_command(out: Path, as_json: bool) -> None:
+    """Write OUT/catalog.parquet: one row a sample, with its place, class, taxon, licence, author and source.
+
+    \b
+    shardforge catalog shards
+    """
+    from shardforge.catalog.catalog import write_catalog
+    from shardforge.dataset.layout import Layout
+
+    with Progress(quiet=as_json) as progress:
+        rows = write_catalog(out, progress=progress)
+    path = Layout(out).catalog
+    if as_json:
+        print_json({"path": str(path), "rows": rows})
+    else:
+        click.echo(f"{path}: {rows:,} samples")
+
+
+@click.command("card")
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--db",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Mapping that OUT was written from: it knows how OUT was split and what was left out.",
+)
+@json_option
+def card_command(out: Path, db: Path | None, as_json: bool) -> None:
+    """Write OUT/README.md, the data card that Hugging Face shows, or renew the numbers in it.
+
+    What stands between two shardforge markers is made anew, the rest is yours. A README.md without markers is never
+    changed. With the card in place, `datasets.load_dataset("OUT")` works. Beside it come OUT/catalog.parquet (one row a
+    sample) and OUT/croissant.json (files and checksums for programs).
+
+    \b
+    shardforge card shards --db mapping.duckdb
+    """
+    from shardforge.catalog.card import write_card
+
+    with Progress(quiet=as_json) as progress:
+        report = write_card(out, db, progress=progress)
+    if as_json:
+        print_json({"path": str(report.path), "changed": report.changed, "parts": report.parts, "left": report.left})
+        return
+    click.echo(f"{report.path}: {'written' if report.changed else 'nothing has changed'}")
+    if report.left:
+        click.echo(f"Left as they are: {', '.join(report.left)}; with --db they are renewed", err=True)
+    if "front_matter" not in report.parts:
+        click.echo(
+            f"Warning: the front matter of {report.path} has no markers and stays as it is; move the file away to have "
+            "a new one made",
+            err=True,
+        )
