@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardforge.cli.options import db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.options import count_of, db_option, executor_options, json_option, print_json, print_table
 from shardforge.cli.progress import Progress
 from shardforge.dataset.budget import Budget
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from shardforge.dataset.options import WriteOptions
     from shardforge.dataset.write import WriteReport
 
+#: Names in a message.
+_SHOWN = 4
 _SIZE_UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
 
 
@@ -86,12 +88,24 @@ def _read_budget(context: click.Context, option: click.Parameter, value: str) ->
     help="fast: simplejpeg and a vectorised resize; pillow: Pillow alone. Recorded in the manifest.",
 )
 @click.option(
-    "--label", help="Column that becomes the class; none for no classes. [default: label, if any record has one]"
+    "--label",
+    help="Column that becomes the class, for instance genus; none for no classes. [default: label, if any has one]",
+)
+@click.option(
+    "--unlabelled",
+    type=click.Choice(["leave-out", "keep", "pretrain"]),
+    default="leave-out",
+    show_default=True,
+    help="Images without a class: keep writes them without .cls, pretrain puts those of train into a split pretrain.",
 )
 @click.option(
     "--members",
     help="What follows the image: cls, json, COLUMN.txt; or none. [default: cls,json, or json without classes]",
 )
+@click.option(
+    "--text", help="Texts about the taxon, by commas: sci, com, taxon_com, … (docs/names.md), each as KIND.txt; or all."
+)
+@click.option("--caption", metavar="KIND", help="The same kind of text also as KEY.txt, which open_clip trains on.")
 @click.option("--split-run", default="default", show_default=True, help="Split run to write (its --name).")
 @click.option("--splits", help="Splits or subsets to write, by commas. [default: all splits of the run]")
 @click.option("--seed", type=int, default=None, help="Of the order inside each split. [default: that of the split run]")
@@ -185,11 +199,14 @@ def _read_options(db: Path, out: Path, choices: dict[str, Any]) -> WriteOptions:
             passthrough=choices["passthrough"],
             codec=codec,
         ),
-        splits=_read_list(choices["splits"]),
+        splits=() if choices["splits"] is None else _read_list("--splits", choices["splits"]),
         split_run=run,
         seed=seed,
         label=label,
+        unlabelled=choices["unlabelled"],
         members=_read_members(choices["members"], label),
+        caption=choices["caption"],
+        texts=_read_texts(choices["text"]),
         shard_samples=choices["shard_samples"],
         shard_bytes=choices["shard_bytes"],
         encoder=codec_versions(codec),
@@ -208,14 +225,25 @@ def _read_geometry(
     return size, resize or ("none" if size is None else "squash")
 
 
-def _read_list(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+def _read_list(option: str, text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise click.UsageError(f"{option} {text!r} names nothing; give names by commas, or leave it out.")
+    return names
 
 
 def _read_members(text: str | None, label: str | None) -> tuple[str, ...]:
     if text is None:
         return ("cls", "json") if label else ("json",)
-    return () if text == "none" else _read_list(text)
+    return () if text == "none" else _read_list("--members", text)
+
+
+def _read_texts(text: str | None) -> tuple[str, ...]:
+    from shardforge.taxonomy.text import TEXTS
+
+    if text is None:
+        return ()
+    return tuple(TEXTS) if text == "all" else _read_list("--text", text)
 
 
 def _print_plan(db: Path, options: WriteOptions, *, as_json: bool) -> None:
@@ -247,6 +275,8 @@ def _print_report(out: Path, report: WriteReport, part: str | None, *, as_json: 
                 "bytes": report.bytes,
                 "outcomes": dict(report.outcomes.most_common()),
                 "small": report.small,
+                "homonyms": report.homonyms,
+                "textless": report.textless,
                 "complete": report.complete,
             }
         )
@@ -256,13 +286,31 @@ def _print_report(out: Path, report: WriteReport, part: str | None, *, as_json: 
         [[reason, count, MEANING.get(reason, "")] for reason, count in report.outcomes.most_common()],
     )
     if report.outcomes["no_label"]:
-        click.echo(f"Warning: {report.outcomes['no_label']:,} images have no label and are left out", err=True)
-    if report.small:
+        images = count_of(report.outcomes["no_label"], "image has no label and is", "images have no label and are")
+        click.echo(f"Warning: {images} left out", err=True)
+    if report.outcomes["ambiguous_label"]:
         click.echo(
-            f"{report.small:,} images are smaller than --size and were not enlarged; --upscale does that", err=True
+            f"Warning: {report.outcomes['ambiguous_label']:,} images are left out: their name stands for several "
+            "classes, and their higher ranks do not tell which",
+            err=True,
         )
+    if report.homonyms:
+        shown = ", ".join(report.homonyms[:_SHOWN]) + ", …" * (len(report.homonyms) > _SHOWN)
+        click.echo(
+            f"{len(report.homonyms):,} classes share a name and are told apart by higher ranks: {shown}", err=True
+        )
+    if report.textless:
+        samples = count_of(report.textless, "sample has", "samples have")
+        click.echo(f"Warning: {samples} empty texts: nothing is known of the taxon", err=True)
+    if report.small:
+        images = count_of(
+            report.small, "image is smaller than --size and was", "images are smaller than --size and were"
+        )
+        click.echo(f"{images} not enlarged; --upscale does that", err=True)
     megabytes = report.bytes / 1e6
-    click.echo(f"{report.written} shards written, {report.kept} kept: {report.samples:,} samples, {megabytes:,.1f} MB")
+    shards = count_of(report.written, "shard", "shards")
+    samples = count_of(report.samples, "sample", "samples")
+    click.echo(f"{shards} written, {report.kept:,} kept: {samples}, {megabytes:,.1f} MB")
     if report.complete:
         click.echo(f"Next: shardforge verify {shlex.quote(str(out / '_info.json'))}", err=True)
     else:

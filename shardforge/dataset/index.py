@@ -1,8 +1,8 @@
 """The index: where each member of each sample lies, one Parquet file a split, one row group a shard.
 
-Columns: key, shard (number), position (in the shard), label (null without labels) and, for each member extension EXT of
-the split, EXT_offset (first byte of the data in the tar), EXT_size and EXT_crc32. Any Parquet reader reads it, DuckDB
-among them.
+Columns: key, shard (number), position (in the shard), label (null without a class) and, for each member extension EXT
+of the split, EXT_offset (first byte of the data in the tar), EXT_size and EXT_crc32, all null where a sample lacks
+that member. Any Parquet reader reads it, DuckDB among them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from shardforge.dataset.plan import PlannedShard, read_planned_rows
 from shardforge.dataset.receipt import Receipt
-from shardforge.dataset.tarwriter import BLOCK
+from shardforge.dataset.tarwriter import BLOCK, MISSING
 from shardforge.files import atomic_write
 
 
@@ -47,7 +47,9 @@ def build_index(shard: PlannedShard, receipt: Receipt, plan_path: Path) -> pa.Ta
     ]
     sizes = np.array([receipt.sizes[name] for name in extensions], np.int64).reshape(len(extensions), receipt.samples)
     for extension, offsets, size in zip(extensions, _data_offsets(sizes), sizes, strict=True):
-        columns += [offsets, size, np.array(receipt.crcs[extension], np.uint32)]
+        missing = size == MISSING
+        crcs = np.array(receipt.crcs[extension], np.uint32)
+        columns += [pa.array(values, mask=missing) for values in (offsets, size, crcs)]
     return pa.table(columns, schema=index_schema(extensions))
 
 
@@ -60,7 +62,7 @@ def write_index(path: Path, shards: Iterable[pa.Table], schema: pa.Schema, scrat
 
 def _data_offsets(sizes: np.ndarray) -> np.ndarray:
     """Return the first data byte of each member, for sizes of shape [members, samples], members laid out in turn."""
-    stored = BLOCK + sizes + -sizes % BLOCK
+    stored = np.where(sizes == MISSING, 0, BLOCK + sizes + -sizes % BLOCK)
     in_order = stored.T.reshape(-1)
     starts = np.cumsum(in_order) - in_order + BLOCK
     return np.asarray(starts.reshape(sizes.shape[1], sizes.shape[0]).T)

@@ -8,6 +8,9 @@ from pathlib import Path
 MANIFEST = "_info.json"
 CLASSES = "classes.txt"
 SIZES = "sizes.json"
+CATALOG = "catalog.parquet"
+CARD = "README.md"
+CROISSANT = "croissant.json"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,21 @@ class Layout:
     def classes(self) -> Path:
         """One class name a line; the line number is the label."""
         return self.out / CLASSES
+
+    @property
+    def catalog(self) -> Path:
+        """One row a sample, with what is known of its image."""
+        return self.out / CATALOG
+
+    @property
+    def card(self) -> Path:
+        """The data card."""
+        return self.out / CARD
+
+    @property
+    def croissant(self) -> Path:
+        """The files and their checksums for tools that read Croissant."""
+        return self.out / CROISSANT
 
     @property
     def private(self) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 from shardforge.dataset.layout import CLASSES, Layout
 from shardforge.dataset.plan import Plan
 from shardforge.dataset.receipt import Receipt
+from shardforge.dataset.tarwriter import MISSING
 from shardforge.errors import ManifestError, ManifestMissingError
 from shardforge.files import atomic_write
 
@@ -72,6 +73,8 @@ def build_manifest(plan: Plan, receipts: list[Receipt]) -> dict[str, Any]:
         "classes": None if plan.classes is None else {"file": CLASSES, "count": len(plan.classes)},
         "index": {split: f"index/{split}.parquet" for split in splits},
     }
+    if unlabelled := _count_unlabelled(plan, of_split):
+        ours["unlabelled"] = unlabelled
     return {"name": plan.options.name, "splits": entries, "wids_version": 1, "shardlist": shardlist, "shardforge": ours}
 
 
@@ -118,16 +121,24 @@ def read_manifest(path: Path) -> Manifest:
         raise ManifestError(f"{path}: cannot be read ({error.strerror}); give it read permission") from error
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: not JSON ({error}); restore it with `shardforge verify --repair`") from error
+    return Manifest(path, content, check_manifest(path, content))
+
+
+def check_manifest(path: Path | str, content: Any) -> list[ShardEntry]:
+    """Return the shards of a manifest's parsed content, without those of aliases; `path` is for messages.
+
+    Raises:
+        ManifestError: it lacks what every reader needs.
+    """
     splits = content.get("splits") if isinstance(content, dict) else None
     if not isinstance(splits, dict) or not splits:
         raise ManifestError(f'{path}: has no "splits"; expected an object with a split each')
     aliases = _read_ours(path, content.get("shardforge", {})).get("aliases", {})
     entries = {name: _read_split(path, name, split) for name, split in splits.items()}
-    shards = [entry for name, split in entries.items() if name not in aliases for entry in split]
-    return Manifest(path, content, shards)
+    return [entry for name, split in entries.items() if name not in aliases for entry in split]
 
 
-def _read_ours(path: Path, ours: Any) -> dict[str, Any]:
+def _read_ours(path: Path | str, ours: Any) -> dict[str, Any]:
     """Return the part that shardforge adds, after a look at the types in it."""
     if not isinstance(ours, dict):
         raise ManifestError(f'{path}: "shardforge" must be an object')
@@ -142,6 +153,19 @@ def _read_ours(path: Path, ours: Any) -> dict[str, Any]:
     if classes is not None and not (isinstance(classes, dict) and isinstance(classes.get("count"), int)):
         raise ManifestError(f'{path}: "classes" of "shardforge" must be null or an object with a "count"')
     return ours
+
+
+def _count_unlabelled(plan: Plan, of_split: dict[str, list[Receipt]]) -> dict[str, int]:
+    """Return how many samples have no `.cls` in each split where some have none, of a dataset with classes."""
+    if "cls" not in plan.options.members:
+        return {}
+    counts = {
+        split: sum(
+            receipt.sizes["cls"].count(MISSING) if "cls" in receipt.sizes else receipt.samples for receipt in shards
+        )
+        for split, shards in of_split.items()
+    }
+    return {split: count for split, count in counts.items() if count}
 
 
 def _split_entry(name: str, shards: list[Receipt]) -> dict[str, Any]:
@@ -162,7 +186,7 @@ def _is_file_name(text: str) -> bool:
         return False
 
 
-def _read_split(path: Path, name: str, split: Any) -> list[ShardEntry]:
+def _read_split(path: Path | str, name: str, split: Any) -> list[ShardEntry]:
     if not isinstance(split, dict) or not all(isinstance(split.get(part), list) for part in _LISTS):
         raise ManifestError(f"{path}: split {name} lacks the lists {' and '.join(_LISTS)}")
     count = len(split["filenames"])

@@ -11,9 +11,13 @@ from shardforge.errors import UsageError
 from shardforge.images.convert import Conversion
 from shardforge.mapping import Mapping
 from shardforge.records import RANKS
+from shardforge.splits.request import PRETRAIN
+from shardforge.taxonomy.text import TEXTS, text_extension
 
 #: Columns that can be the label or a text member.
 TEXT_COLUMNS = ("label", "group_id", *RANKS, "common_name", "license", "author", "url", "path", "source")
+#: What may become of records without a class.
+UNLABELLED = ("leave-out", "keep", "pretrain")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _MOST_LETTERS = 100
 
@@ -23,7 +27,10 @@ class WriteOptions:
     """The options of `shardforge write` that decide what the shards hold.
 
     `splits` are names of splits or of subsets of one split run (empty: all its splits); `label` is a column or None for
-    a dataset without labels; `members` follow the image in each sample: "cls", "json" or "COLUMN.txt".
+    a dataset without labels; `members` follow the image in each sample: "cls", "json" or "COLUMN.txt"; then `caption`
+    as "txt" and `texts`, kinds of `shardforge.taxonomy.text`, each as its own member. `unlabelled` is
+    what becomes of records without a class: "leave-out", "keep" (written without `.cls`) or "pretrain" (those of train
+    go to a split of that name, the others are left out).
     """
 
     name: str
@@ -32,7 +39,10 @@ class WriteOptions:
     split_run: str = "default"
     seed: int = 0
     label: str | None = None
+    unlabelled: str = "leave-out"
     members: tuple[str, ...] = ("cls", "json")
+    caption: str | None = None
+    texts: tuple[str, ...] = ()
     shard_samples: int = 10_000
     shard_bytes: int = 1_000_000_000
     encoder: dict[str, str] = field(default_factory=dict)
@@ -49,15 +59,39 @@ class WriteOptions:
             if member not in ("cls", "json") and member.removesuffix(".txt") not in TEXT_COLUMNS:
                 columns = ", ".join(TEXT_COLUMNS)
                 raise UsageError(f"--members {member}: not known; choose cls, json, or COLUMN.txt of {columns}")
-        if len(set(self.members)) != len(self.members):
-            raise UsageError(f"--members {','.join(self.members)}: a member stands there twice")
+        for option, kinds in (("--caption", (self.caption,) if self.caption else ()), ("--text", self.texts)):
+            for kind in kinds:
+                if kind not in TEXTS:
+                    raise UsageError(f"{option} {kind}: not known; choose of {', '.join(TEXTS)}")
+        extensions = [*self.members, *map(text_extension, self.texts)]
+        if twice := next((name for name in extensions if extensions.count(name) > 1), None):
+            raise UsageError(f"--members and --text: the member {twice} stands there twice; leave one out")
+        if self.unlabelled not in UNLABELLED:
+            raise UsageError(f"--unlabelled {self.unlabelled}: not known; choose one of {', '.join(UNLABELLED)}")
+        if self.label is None and self.unlabelled != "leave-out":
+            raise UsageError(f"--unlabelled {self.unlabelled}: needs labels; give --label COLUMN, or leave it out")
         if self.label is None and "cls" in self.members:
             raise UsageError("--members cls: needs labels; give --label COLUMN or leave cls out")
 
     @property
     def extensions(self) -> tuple[str, ...]:
         """The extensions of a sample's members, in their order: the image first."""
-        return (self.conversion.format, *self.members)
+        return (self.conversion.format, *self.members, *self.text_members)
+
+    @property
+    def text_members(self) -> dict[str, str]:
+        """Extension -> the kind of text that it holds, in the order of the members."""
+        caption = {"txt": self.caption} if self.caption else {}
+        return caption | {text_extension(kind): kind for kind in self.texts}
+
+    def members_of(self, split: str) -> tuple[str, ...]:
+        """Return the members of the samples of a split: the split for pre-training has no classes."""
+        columns = (member for member in self.members if member != "cls" or split != PRETRAIN)
+        return (*columns, *self.text_members)
+
+    def extensions_of(self, split: str) -> tuple[str, ...]:
+        """Return the extensions of the members of a split's samples, the image first."""
+        return (self.conversion.format, *self.members_of(split))
 
     def to_json(self) -> dict[str, Any]:
         """Return the options as they stand in plan and manifest."""

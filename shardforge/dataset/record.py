@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from shardforge import __version__
+from shardforge.dataset.collect import collect_planned
 from shardforge.dataset.index import build_index
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.plan import Plan
-from shardforge.dataset.planning import collect_planned
 from shardforge.dataset.receipt import Receipt
 from shardforge.mapping import Mapping
 from shardforge.reasons import OK

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,12 +24,13 @@ from shardforge.files import atomic_write, sha256_file
 from shardforge.images.convert import Conversion, Converted, convert_image
 from shardforge.records import RANKS
 from shardforge.sources.reading import read_record
+from shardforge.taxonomy.text import make_text
 
 #: Records that a thread takes at a time: enough to make handing over cheap, few enough to keep all threads busy.
 _CHUNK = 16
 #: Chunks that may be finished or under way ahead of the one being packed, for each thread.
 _AHEAD = 4
-_JSON_COLUMNS = (
+JSON_COLUMNS = (
     *("key", "source", "path", "label", "group_id", *RANKS),
     *("common_name", "license", "author", "url", "width", "height"),
 )
@@ -99,20 +100,22 @@ def _can_keep(task: ShardTask, layout: Layout, shard: PlannedShard, receipt: Rec
 
 def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> Receipt:
     options = plan.options
+    members, extensions = options.members_of(shard.split), options.extensions_of(shard.split)
+    texts = options.text_members
     rows = read_planned_rows(layout.plan, shard.row_group).to_pylist()
     bad: dict[str, str] = {}
     notes: dict[str, str] = {}
     small = 0
     tar = layout.out / shard.path
     with atomic_write(tar, scratch=layout.scratch) as file:
-        writer = ShardWriter(file, options.extensions)
+        writer = ShardWriter(file, extensions)
         for row, image in _convert_all(rows, plan.roots, options.conversion, task.threads):
             if isinstance(image, ImageError):
                 bad[row["key"]] = image.reason
                 notes[row["key"]] = str(image)
             else:
                 small += _is_small(image, options.conversion)
-                writer.add_sample(row["key"], (image.data, *(make_member(name, row) for name in options.members)))
+                writer.add_sample(row["key"], (image.data, *(make_member(name, row, texts) for name in members)))
         sha256 = writer.finish()
         _check_expected(task, shard, sha256, notes)
     receipt = Receipt(
@@ -122,8 +125,8 @@ def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> 
         bytes=writer.size,
         samples=len(rows) - len(bad),
         small=small,
-        sizes=dict(zip(options.extensions, writer.sizes, strict=True)),
-        crcs=dict(zip(options.extensions, writer.crcs, strict=True)),
+        sizes=dict(zip(extensions, writer.sizes, strict=True)),
+        crcs=dict(zip(extensions, writer.crcs, strict=True)),
         bad=bad,
         notes=notes,
     )
@@ -186,10 +189,15 @@ def _convert(row: dict[str, Any], roots: dict[str, str], conversion: Conversion)
         return ImageError(f"{row['source']}:{row['path']}: {error}", reason=error.reason)
 
 
-def make_member(name: str, row: dict[str, Any]) -> bytes:
-    """Return the bytes of the member `name` ("cls", "json" or "COLUMN.txt") of the sample that `row` plans."""
+def make_member(name: str, row: dict[str, Any], texts: Mapping[str, str]) -> bytes | None:
+    """Return the bytes of the member `name` ("cls", "json" or "COLUMN.txt") of the sample that `row` plans.
+
+    `texts` are the members that are texts about the taxon, by their kind. None for the class of a record that has none.
+    """
+    if name in texts:
+        return make_text(texts[name], row).encode()
     if name == "cls":
-        return b"%d" % row["class_index"]
+        return None if row["class_index"] is None else b"%d" % row["class_index"]
     if name == "json":
         return _make_json(row)
     text: str | None = row[name.removesuffix(".txt")]
@@ -198,7 +206,7 @@ def make_member(name: str, row: dict[str, Any]) -> bytes:
 
 def _make_json(row: dict[str, Any]) -> bytes:
     """Return what is known of the image as one JSON object: known columns that have a value, then the others."""
-    content: dict[str, Any] = {name: value for name in _JSON_COLUMNS if (value := row[name]) is not None}
+    content: dict[str, Any] = {name: value for name in JSON_COLUMNS if (value := row[name]) is not None}
     if row["metadata"] is not None:
         content["metadata"] = json.loads(row["metadata"])
     return _JSON.encode(content).encode()

@@ -14,6 +14,8 @@ from typing import IO
 BLOCK = 512
 #: Bytes after the last member: two zero blocks.
 END = bytes(2 * BLOCK)
+#: The size that a sample's missing member has in receipts.
+MISSING = -1
 _NAME_BYTES = 100
 
 # Everything of a header but name, size and checksum; the checksum field counts as eight spaces.
@@ -65,10 +67,14 @@ class ShardWriter:
         self.sizes = [[] for _ in self.extensions]
         self.crcs = [[] for _ in self.extensions]
 
-    def add_sample(self, key: str, members: tuple[bytes, ...]) -> None:
-        """Append one sample: `members` in the order of `extensions`."""
+    def add_sample(self, key: str, members: tuple[bytes | None, ...]) -> None:
+        """Append one sample: `members` in the order of `extensions`, None for one that it lacks."""
         pieces: list[bytes] = []
         for extension, data, sizes, crcs in zip(self.extensions, members, self.sizes, self.crcs, strict=True):
+            if data is None:
+                sizes.append(MISSING)
+                crcs.append(0)
+                continue
             size = len(data)
             pieces += (member_header(f"{key}.{extension}", size), data, padding(size))
             sizes.append(size)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from shardforge.dataset.budget import Budget
+from shardforge.dataset.classes import list_homonyms
 from shardforge.dataset.index import build_index, index_schema, write_index
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
@@ -29,6 +30,7 @@ from shardforge.errors import BudgetExceededError, DatasetError, ManifestError, 
 from shardforge.executors import Executor
 from shardforge.files import explain_os_error
 from shardforge.mapping import Mapping, open_mapping
+from shardforge.paths import require_text
 
 ProgressCall = Callable[[str, int, int], None]
 #: With this many shards for each worker, whole shards keep all cores busy to the end.
@@ -37,7 +39,11 @@ _MANY_SHARDS = 16
 
 @dataclass
 class WriteReport:
-    """What a run did: shards written and kept, samples and bytes in them, images by outcome."""
+    """What a run did: shards written and kept, samples and bytes in them, images by outcome.
+
+    `homonyms` are the names of the classes that share a name and were told apart by higher ranks; `textless` samples
+    have empty text members, since nothing is known of their taxon.
+    """
 
     written: int = 0
     kept: int = 0
@@ -45,6 +51,8 @@ class WriteReport:
     bytes: int = 0
     small: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
+    homonyms: list[str] = field(default_factory=list)
+    textless: int = 0
     complete: bool = False
 
     def add(self, result: ShardResult) -> None:
@@ -124,9 +132,9 @@ def finish_dataset(out: Path, plan: Plan, *, progress: ProgressCall) -> list[Rec
     """
     layout = Layout(out)
     receipts = [_finished(layout, shard) for shard in plan.shards]
-    schema = index_schema(plan.options.extensions)
     done = 0
     for split in plan.splits:
+        schema = index_schema(plan.options.extensions_of(split))
         pairs = [pair for pair in zip(plan.shards, receipts, strict=True) if pair[0].split == split]
         write_index(layout.index(split), (build_index(*pair, layout.plan) for pair in pairs), schema, layout.scratch)
         done += len(pairs)
@@ -172,8 +180,16 @@ def write_dataset(
             shutil.rmtree(layout.scratch, ignore_errors=True)
             with open_mapping(db, write=True) as mapping:
                 report.outcomes = record_dataset(mapping, layout, plan, receipts, progress=progress)
+                report.homonyms = list_homonyms(mapping)
+            report.textless = _count_textless(plan, receipts)
             report.complete = True
     return report
+
+
+def _count_textless(plan: Plan, receipts: list[Receipt]) -> int:
+    """Return how many samples have empty text members; one of these is empty when all are."""
+    extension = next(iter(plan.options.text_members), None)
+    return sum(receipt.sizes[extension].count(0) for receipt in receipts) if extension else 0
 
 
 def select_shards(plan: Plan, part: str) -> list[PlannedShard]:
@@ -214,10 +230,11 @@ def check_place(layout: Layout) -> None:
     """Look whether a dataset may be written there, before anything is.
 
     Raises:
-        UsageError: it is a file, or a folder that holds what shardforge did not write.
+        UsageError: it is a file, a folder that holds what shardforge did not write, or no mapping could name it.
         DatasetError: the folder cannot be read.
     """
     out = layout.out
+    require_text(out.resolve())
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; --out must be a folder")
     try:

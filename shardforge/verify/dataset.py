@@ -242,6 +242,7 @@ def _verify_shards(
 def _plan_checks(layout: Layout, manifest: Manifest, level: str) -> list[ShardCheck]:
     classes = (manifest.ours.get("classes") or {}).get("count")
     extensions = tuple(manifest.ours.get("members", ()))
+    unlabelled = manifest.ours.get("unlabelled", {})
     position: dict[str, int] = {}
     checks = []
     for entry in manifest.shards:
@@ -260,6 +261,7 @@ def _plan_checks(layout: Layout, manifest: Manifest, level: str) -> list[ShardCh
             index=str(layout.out / index) if index else None,
             row_group=row_group,
             extensions=extensions,
+            optional=frozenset({"cls"} if entry.split in unlabelled else ()),
         )
         unknown = level == "checksum" and entry.sha256 is None
         checks.append(replace(check, level="decode") if unknown else check)

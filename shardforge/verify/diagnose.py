@@ -34,12 +34,15 @@ def expected_members(index: pa.Table, extensions: tuple[str, ...]) -> list[Expec
     """Return the members of one shard, in order, from its rows of the index; `offset` is that of the header."""
     keys, labels = index["key"].to_pylist(), index["label"].to_pylist()
     columns = [
-        (name, *(index[f"{name}_{part}"].to_pylist() for part in ("offset", "size", "crc32"))) for name in extensions
+        (name, *(index[f"{name}_{part}"].to_pylist() for part in ("offset", "size", "crc32")))
+        for name in extensions
+        if f"{name}_size" in index.column_names
     ]
     return [
         ExpectedMember(f"{key}.{name}", offsets[i] - BLOCK, sizes[i], crcs[i], labels[i] if name == "cls" else None)
         for i, key in enumerate(keys)
         for name, offsets, sizes, crcs in columns
+        if sizes[i] is not None
     ]
 
 

@@ -31,7 +31,10 @@ _MOST_DIGITS = 18
 
 @dataclass(frozen=True)
 class ShardCheck:
-    """One shard to verify. What is None is not known, as for shards that others wrote."""
+    """One shard to verify. What is None is not known, as for shards that others wrote.
+
+    `optional` are the extensions that some samples of the shard lack by intention.
+    """
 
     path: str
     file: str
@@ -43,6 +46,7 @@ class ShardCheck:
     index: str | None = None
     row_group: int = 0
     extensions: tuple[str, ...] = ()
+    optional: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFin
             for key, members in _group_samples(iter_members(view)):
                 if key in samples:
                     problems.append(Problem("key_twice", check.file, key))
-                shape = tuple(_extension(member.name) for member in members)
+                shape = tuple(name for member in members if (name := _extension(member.name)) not in check.optional)
                 samples[key] = shape
                 shapes[tuple(sorted(set(shape)))] += 1
                 keys.append(key)

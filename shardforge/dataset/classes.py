@@ -1,0 +1,117 @@
+"""Classes at a rank: a name and what stands above it, so that homonyms stay apart and gaps tear nothing.
+
+Two records of one name are one class while no rank that both know differs. Where some do, the highest rank at which
+they differ tells the classes apart and stands behind the name: "Oenanthe (Animalia)", "Oenanthe (Plantae)". A record
+that does not know that rank goes where the lower ranks that it knows leave one class only; where they leave more, its
+class is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
+
+import pyarrow as pa
+
+from shardforge.mapping import Mapping
+from shardforge.mapping.ranks import higher_ranks_sql, rank_name_sql
+from shardforge.records import RANKS
+from shardforge.taxonomy.kingdoms import normalise_kingdom
+from shardforge.taxonomy.normalise import normalise_name
+
+#: The names above a name, kingdom to genus, None where unknown.
+Path = tuple[str | None, ...]
+
+
+def name_homonyms(mapping: Mapping, rank: str) -> None:
+    """Tell the planned records apart whose name at `rank` stands for several classes.
+
+    Reads and changes the temporary table `planned`; leaves the names that it told apart in `homonyms`. What stands
+    above a name is taken from all usable records, so that a class has one name whichever splits are written.
+    """
+    higher = higher_ranks_sql(rank)
+    mapping.execute(mapping.query("create_class_paths").format(name=rank_name_sql(rank), higher=higher))
+    columns = ["name", *RANKS[:-1], "class_name"]
+    told_apart: list[tuple[str | None, ...]] = []
+    for name, written in _read_paths(mapping):
+        normal = {path: _normalise(path) for path in written}
+        classes = tell_apart(list(dict.fromkeys(normal.values())))
+        if len(set(classes.values())) > 1:
+            told_apart += [(name, *path, _class_name(name, classes[normal[path]])) for path in written]
+    if told_apart:
+        values = zip(columns, zip(*told_apart, strict=True), strict=True)
+        mapping.insert("homonyms", pa.table({column: pa.array(cells, pa.string()) for column, cells in values}))
+        mapping.execute(mapping.query("name_homonyms").format(higher=higher))
+    mapping.execute("DROP TABLE class_paths")
+
+
+def list_homonyms(mapping: Mapping) -> list[str]:
+    """Return the names that `name_homonyms` gave to classes that share one."""
+    found = mapping.rows("SELECT DISTINCT class_name FROM homonyms WHERE class_name IS NOT NULL ORDER BY 1")
+    return [name for (name,) in found]
+
+
+def tell_apart(paths: Sequence[Path]) -> dict[Path, tuple[str, ...] | None]:
+    """Return for each path above one name what tells its class from the others: (), or names; None: not known."""
+    rank = next((rank for rank in range(len(RANKS) - 1) if len({path[rank] for path in paths} - {None}) > 1), None)
+    if rank is None:
+        return dict.fromkeys(paths, ())
+    branches: dict[str, list[Path]] = {}
+    for path in paths:
+        if (value := path[rank]) is not None:
+            branches.setdefault(value, []).append(path)
+    classes: dict[Path, tuple[str, ...] | None] = {}
+    joining: list[tuple[str, Path]] = []
+    strangers: list[Path] = []
+    for path in paths:
+        if path[rank] is None:
+            homes = [value for value, members in branches.items() if any(_agree(path, other) for other in members)]
+            if len(homes) == 1:
+                joining.append((homes[0], path))
+            elif homes:
+                classes[path] = None
+            else:
+                strangers.append(path)
+    for value, path in joining:
+        branches[value].append(path)
+    for value, members in branches.items():
+        classes |= {
+            path: None if qualifier is None else (value, *qualifier) for path, qualifier in tell_apart(members).items()
+        }
+    return classes | _tell_strangers_apart(strangers)
+
+
+def _tell_strangers_apart(paths: Sequence[Path]) -> dict[Path, tuple[str, ...] | None]:
+    """Return the classes of paths that agree with no branch; one class alone is named by its highest known rank."""
+    highest = min(((rank, value) for path in paths for rank, value in enumerate(path) if value), default=(0, ""))[1]
+    return {path: (highest,) if qualifier == () else qualifier for path, qualifier in tell_apart(paths).items()}
+
+
+def _normalise(path: Path) -> Path:
+    """Return what paths are compared by, so that Metazoa is Animalia, and nothing is what a placeholder says."""
+    return tuple(_normalise_rank(rank, name) if name else None for rank, name in enumerate(path))
+
+
+@lru_cache(maxsize=100_000)
+def _normalise_rank(rank: int, name: str) -> str | None:
+    return (normalise_name(name) if rank else normalise_kingdom(name)) or None
+
+
+def _agree(one: Path, other: Path) -> bool:
+    return all(a == b or a is None or b is None for a, b in zip(one, other, strict=True))
+
+
+def _class_name(name: str, qualifier: tuple[str, ...] | None) -> str | None:
+    return None if qualifier is None else f"{name} ({', '.join(qualifier)})"
+
+
+def _read_paths(mapping: Mapping) -> Iterator[tuple[str, list[Path]]]:
+    """Yield each name with several paths above it."""
+    rows = (
+        row
+        for batch in mapping.batches(mapping.query("select_class_paths"))
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    )
+    for name, group in groupby(rows, key=lambda row: row[0]):
+        yield name, [row[1:] for row in group]

@@ -1,0 +1,27 @@
+"""What a record is at a rank, in SQL: one reading of the rank columns for classes, held-out taxa and exclusions."""
+
+from __future__ import annotations
+
+from shardforge.records import RANKS
+
+
+def rank_name_sql(rank: str) -> str:
+    """Return the SQL for the name that a row of `images` has at a rank, or NULL.
+
+    A species written without its genus is read with it, so that an epithet that many genera have names no class; such a
+    one begins with a small letter or the hybrid sign, as in `shardforge.taxonomy`.
+    """
+    if rank == "species":
+        first = "substr(species, 1, 1)"
+        without_genus = f"genus <> '' AND ({first} BETWEEN 'a' AND 'z' OR {first} = '×')"
+        return f"CASE WHEN {without_genus} THEN genus || ' ' || species ELSE nullif(species, '') END"
+    return f"nullif(\"{rank}\", '')"
+
+
+def higher_ranks_sql(rank: str) -> str:
+    """Return the SQL of six columns, kingdom to genus: the names of a row of `images` above a rank, else NULL."""
+    above = RANKS[: RANKS.index(rank)]
+    return ", ".join(
+        f'nullif("{name}", \'\') AS "{name}"' if name in above else f'CAST(NULL AS VARCHAR) AS "{name}"'
+        for name in RANKS[:-1]
+    )
