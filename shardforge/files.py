@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: temporary name, fsync, rename."""
+"""Files that are either whole or not there (temporary name, fsync, rename), and parts of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from shardforge.errors import DatasetError
+from shardforge.errors import DatasetError, UsageError
 
 _BLOCK = 1 << 20
 
@@ -24,6 +24,50 @@ def sha256_file(path: Path) -> str:
         while size := file.readinto(block):
             digest.update(view[:size])
     return digest.hexdigest()
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of UTF-8 text; only a line feed, with or without a carriage return, ends one.
+
+    Raises:
+        UsageError: the file cannot be read, or is no UTF-8 text.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); allow it, or name another file") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text ({error}); convert it, for instance by iconv -f latin1") from error
+    return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
+def read_range(fd: int, offset: int, size: int) -> bytes:
+    """Return `size` bytes from `offset` of an open file, fewer where it ends."""
+    data = os.pread(fd, size, offset)
+    while len(data) < size and (more := os.pread(fd, size - len(data), offset + len(data))):
+        data += more
+    return data
+
+
+class FileView:
+    """The bytes of an open file by slice, as a memory map has them.
+
+    A file that is cut short meanwhile, or a disk that fails, is an OSError; under a map it would end the process.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, end, _ = part.indices(self._size)
+        data = read_range(self._fd, start, end - start)
+        if len(data) < end - start:
+            raise OSError(errno.ESTALE, "cut short while it was read")
+        return data
 
 
 @contextmanager

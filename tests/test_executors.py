@@ -295,6 +295,8 @@ def is_imported(module: str) -> bool:
 
 
 def test_unknown_executor_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="--ray-address auto: goes with --executor ray"):
+        open_executor("local", 2, address="auto")
     with pytest.raises(UsageError, match="choose local or ray"):
         open_executor("spark", 2)
 

@@ -256,6 +256,9 @@ def test_nothing_is_made_when_a_source_is_wrong(db: Path, image_tree: Path) -> N
     assert "/nowhere/at/all does not exist" in run("map", "--db", db, *sources, code=2).stderr
     assert "run `shardforge map" in run("map", "--db", db, code=1).stderr
     assert not db.exists()
+    (db.parent / "empty").mkdir()
+    assert "no file at all" in run("map", "--db", db, "--source", f"e=folder:{db.parent}/empty", code=1).stderr
+    assert list(db.parent.glob(f"{db.name}*")) == []
 
 
 def test_the_report_and_the_next_step(db: Path, image_tree: Path) -> None:
@@ -297,7 +300,7 @@ def test_an_unreadable_directory_fails_the_run_and_keeps_what_is_known(db: Path,
     found = as_nobody(command, db)
     (image_tree / "fish").chmod(0o755)
     assert found.returncode == 1
-    assert "Error: 1 directories could not be listed, so their images are not known (for instance tree: fish)" in (
+    assert "Error: 1 directory could not be listed, so their images are not known (for instance tree: fish)" in (
         found.stderr
     )
     assert rows(db, "SELECT reason, count(*) FROM images GROUP BY 1 ORDER BY 2") == [

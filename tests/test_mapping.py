@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import duckdb
@@ -13,6 +17,7 @@ from pipeline import as_nobody
 
 from shardforge.errors import MappingError, UsageError
 from shardforge.mapping import Mapping, open_mapping
+from shardforge.mapping.known_sources import read_known
 
 QUERIES = [
     "count_by_class",
@@ -106,7 +111,9 @@ def test_the_queries_for_users_run_by_hand_and_agree(name: str, tmp_path: Path) 
     for engine in ("duckdb", "sqlite"):
         db = tmp_path / f"mapping.{engine}"
         with create(db) as mapping:
-            mapping.execute("INSERT INTO sources VALUES ('s', 'folder', '/r', NULL, '{}', NULL, NULL, 'now', '1')")
+            mapping.execute(
+                "INSERT INTO sources VALUES ('s', 'folder', '/r', NULL, '{}', NULL, NULL, NULL, 'now', '1')"
+            )
             mapping.execute("INSERT INTO outcomes VALUES ('/out', 'b', 'corrupt'), ('/out', 'a', 'ok')")
             mapping.insert(
                 "images",
@@ -161,6 +168,63 @@ def test_a_database_that_is_no_mapping(db: Path) -> None:
         connection.close()
     with pytest.raises(MappingError, match="no table mapping_info"):
         create(db)
+
+
+def damage(db: Path, statement: str) -> None:
+    """Change a mapping of one source behind the back of the library."""
+    columns = "name, kind, root, options, scanned_at, tool_version"
+    with create(db) as mapping:
+        mapping.execute(f"INSERT INTO sources ({columns}) VALUES ('s', 'folder', '/', '{{}}', '', '')")
+        mapping.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("DELETE FROM mapping_info", "mapping_info has 0 rows where one is expected"),
+        ("DROP TABLE images", r"a mapping without the column images\.author and 25 more columns; restore a copy"),
+        ("ALTER TABLE images DROP COLUMN label", r"a mapping without the column images\.label; restore a copy"),
+        ("UPDATE sources SET options = '{'", r"sources\.options holds '\{' where a JSON object is expected"),
+        ("UPDATE sources SET options = '[]'", r"sources\.options holds '\[\]' where a JSON object is expected"),
+    ],
+)
+def test_a_mapping_that_lacks_something_says_what(db: Path, statement: str, message: str) -> None:
+    damage(db, statement)
+    with pytest.raises(MappingError, match=message), open_mapping(db) as mapping:
+        read_known(mapping)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_damaged_file_is_named(db: Path, cut: bool) -> None:
+    with create(db) as mapping:
+        mapping.insert("images", images([hashlib.sha256(b"%d" % i).hexdigest() for i in range(20_000)]))
+    data = db.read_bytes()
+    half = len(data) // 2
+    db.write_bytes(data[:half] if cut else data[:half] + bytes(half))
+    with pytest.raises(MappingError, match=rf"{db.name}: damaged .*; restore a copy"), open_mapping(db) as mapping:
+        mapping.rows("SELECT min(key), max(path), count(DISTINCT source) FROM images")
+
+
+LONG = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1000000000) SELECT {} FROM n"
+
+
+@pytest.mark.parametrize("what", ["count(*)", "max(sha256('a' || x))"])
+def test_ctrl_c_ends_a_statement(db: Path, what: str) -> None:
+    with create(db) as mapping:
+        for read in (mapping.execute, mapping.rows, lambda sql: list(mapping.batches(sql))):
+            timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                read(LONG.format(what))
+            timer.join()
+        assert mapping.rows("SELECT count(*) FROM images") == [(0,)]
+
+
+def test_text_that_no_database_can_hold_is_refused(db: Path) -> None:
+    with create(db) as mapping, pytest.raises(UsageError, match="is no UTF-8 text"):
+        mapping.rows("SELECT $name", name="\udcff")
+    with pytest.raises(UsageError, match="is not UTF-8 text, which a database cannot hold; rename it"):
+        open_mapping(db.parent / os.fsdecode(b"\xff") / db.name)
 
 
 def test_another_schema_version_is_refused(db: Path) -> None:
@@ -224,13 +288,14 @@ def test_a_place_without_write_permission_is_named(db: Path, tmp_path: Path, exi
 
 
 @pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount")
-def test_a_full_disk_is_named(db: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [50_000, 200_000])  # DuckDB writes the first at the commit, the second before
+def test_a_full_disk_is_named(db: Path, tmp_path: Path, number: int) -> None:
     small = tmp_path / "small"
     small.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True).returncode:
         pytest.skip("may not mount")
     try:
-        rows = images([f"{i:x}" * 20 for i in range(200_000)])
+        rows = images([hashlib.sha512(b"%d" % i).hexdigest() for i in range(number)])
         with create(small / db.name) as mapping:
             with pytest.raises(Exception, match="no space left on the device") as caught, mapping.transaction():
                 mapping.insert("images", rows)

@@ -5,37 +5,34 @@ Libraries are imported inside the commands, so that `--help` loads neither duckd
 
 from __future__ import annotations
 
-import signal
-import sys
 from typing import Any
 
 import click
 
 from shardforge import __version__
+from shardforge.cli.bench_loader import bench_loader_command
+from shardforge.cli.card import card_command, catalog_command
+from shardforge.cli.duplicates import duplicates_command
+from shardforge.cli.endings import one_line_errors
+from shardforge.cli.index import index_command
+from shardforge.cli.leaks import leaks_command
 from shardforge.cli.map import map_command
 from shardforge.cli.split import split_command
+from shardforge.cli.stats import stats_command
 from shardforge.cli.verify import verify_command
 from shardforge.cli.write import write_command
-from shardforge.errors import ShardforgeError
-
-_INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """A group in which an error of the library is one line on stderr and an exit code."""
+    """A group in which all that goes wrong is one line on stderr and an exit status."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with one_line_errors():
+            return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with one_line_errors():
             return super().invoke(ctx)
-        except ShardforgeError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("Interrupted: what is finished is kept; run the same command again to go on.", err=True)
-            ctx.exit(_INTERRUPTED)
-        except BrokenPipeError:
-            sys.stderr.close()
-            ctx.exit(1)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -51,10 +48,16 @@ def main() -> None:
 
     Results go to stdout, progress to stderr. Exit status: 0 good, 1 the work found problems, 2 wrong usage.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a time limit ends a run as Ctrl-C does
 
 
 main.add_command(map_command)
 main.add_command(split_command)
 main.add_command(write_command)
 main.add_command(verify_command)
+main.add_command(stats_command)
+main.add_command(catalog_command)
+main.add_command(card_command)
+main.add_command(index_command)
+main.add_command(bench_loader_command)
+main.add_command(duplicates_command)
+main.add_command(leaks_command)

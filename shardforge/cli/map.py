@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardforge.cli.options import db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.names import names_options, names_to_json, print_names, read_names
+from shardforge.cli.options import count_of, db_option, executor_options, json_option, print_json, print_table
 from shardforge.cli.progress import Progress
 from shardforge.errors import SourceError, UsageError
 from shardforge.reasons import MEANING
@@ -33,7 +34,8 @@ _EXAMPLES = 3
     "sources",
     multiple=True,
     metavar="NAME=KIND:ROOT",
-    help="Source to scan; kinds are folder, list, table, openmmlab and wds. Repeatable. [default: all known to DB]",
+    help="Source to scan; kinds are folder, list, table, openmmlab, wds, inat21, eol "
+    "and bioscan. Repeatable. [default: all known to DB]",
 )
 @click.option(
     "--option", "options", multiple=True, metavar="NAME.KEY=VALUE", help="Option of the source NAME. Repeatable."
@@ -48,6 +50,7 @@ _EXAMPLES = 3
     metavar="COLUMN",
     help="Its column to join by: paths, file names or stems; or key, label, group_id, a taxonomic rank, url.",
 )
+@names_options
 @click.option("--no-hash", is_flag=True, help="Read headers only; duplicates are not found then.")
 @executor_options
 @json_option
@@ -58,6 +61,10 @@ def map_command(
     options: tuple[str, ...],
     metadata: Path | None,
     on: str | None,
+    names: tuple[str, ...],
+    language: str | None,
+    label_is_name: bool,
+    names_cache: Path | None,
     no_hash: bool,
     executor: str,
     workers: int | None,
@@ -77,15 +84,20 @@ def map_command(
     from shardforge.executors import open_executor
     from shardforge.mapping.update import find_changes, map_sources
 
-    table = _read_metadata(metadata, on)
+    described: dict[str, Any] = {
+        "hash_content": not no_hash,
+        "metadata": _read_metadata(metadata, on),
+        "names": read_names(names, language, label_is_name=label_is_name),
+        "names_cache": names_cache,
+    }
     given = _parse_sources(sources, options)
     with Progress(quiet=as_json) as progress, _open(db, dry_run=dry_run, create=bool(given)) as mapping:
         specs = given or _known_sources(mapping)
         if dry_run:
-            report = find_changes(mapping, specs, hash_content=not no_hash, metadata=table, progress=progress)
+            report = find_changes(mapping, specs, **described, progress=progress)
         else:
             with open_executor(executor, workers, preload=("shardforge.mapping.scan",), address=ray_address) as pool:
-                report = map_sources(mapping, specs, pool, hash_content=not no_hash, metadata=table, progress=progress)
+                report = map_sources(mapping, specs, pool, **described, progress=progress)
     if as_json:
         print_json(_to_json(report))
     else:
@@ -135,7 +147,8 @@ def _to_json(report: MapReport) -> dict[str, Any]:
     sources = {name: asdict(changes) for name, changes in report.changes.items()}
     for name, reasons in report.reasons.items():
         sources[name]["usable"] = reasons.get(None, 0)
-    return {"sources": sources, "reasons": report.bad, "unlisted": report.unlisted}
+    names = {name: names_to_json(naming) for name, naming in report.names.items()}
+    return {"sources": sources, "reasons": report.bad, "unlisted": report.unlisted, "names": names}
 
 
 def _print_report(db: Path, report: MapReport, *, dry_run: bool) -> None:
@@ -151,12 +164,14 @@ def _print_report(db: Path, report: MapReport, *, dry_run: bool) -> None:
         print_table(
             ["reason", "images", "meaning"], [(code, count, MEANING[code]) for code, count in report.bad.items()]
         )
+    print_names(report.names)
     for name, changes in report.changes.items():
         if changes.vanished and not changes.unchanged + changes.changed + changes.described:
             click.echo(f"Warning: all that was mapped of {name} before has vanished; is its ROOT right?", err=True)
         if changes.matched or changes.unmatched:
             click.echo(
-                f"{name}: metadata describes {changes.matched:,} images; {changes.unmatched:,} of its rows match none",
+                f"{name}: metadata describes {count_of(changes.matched, 'image', 'images')}; of its rows, "
+                f"{count_of(changes.unmatched, 'matches', 'match')} none",
                 err=True,
             )
     if dry_run:
@@ -168,8 +183,9 @@ def _print_report(db: Path, report: MapReport, *, dry_run: bool) -> None:
 
 
 def _explain_unlisted(report: MapReport) -> SourceError:
+    directories = count_of(len(report.unlisted), "directory", "directories")
     shown = ", ".join(report.unlisted[:_EXAMPLES])
     return SourceError(
-        f"{len(report.unlisted):,} directories could not be listed, so their images are not known "
+        f"{directories} could not be listed, so their images are not known "
         f"(for instance {shown}); allow reading them and run the same command again"
     )

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from shardforge.duplicates import DEFAULT_DISTANCE, MAX_DISTANCE
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -45,9 +47,25 @@ def executor_options(command: Command) -> Command:
     return command
 
 
+def distance_option(command: Command) -> Command:
+    """Add `--distance`: how alike two pictures must be."""
+    return click.option(
+        "--distance",
+        type=click.IntRange(0, MAX_DISTANCE),
+        default=DEFAULT_DISTANCE,
+        show_default=True,
+        help="Bits, of 256, in which two pictures may differ; docs/duplicates.md has a table of what that finds.",
+    )(command)
+
+
 def json_option(command: Command) -> Command:
     """Add `--json`: the result as one JSON object on stdout."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")(command)
+
+
+def count_of(number: int, one: str, many: str) -> str:
+    """Return a number with the words that agree with it, for instance "1 key moved" and "2 keys moved"."""
+    return f"{number:,} {one if number == 1 else many}"
 
 
 def print_json(result: Any) -> None:

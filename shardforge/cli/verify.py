@@ -87,19 +87,24 @@ def verify_command(
 def _verify_tars(
     shardlist: tuple[str, ...], level: str, class_file: Path | None, pool: Executor, progress: Progress
 ) -> list[Problem]:
+    from shardforge.files import read_lines
     from shardforge.verify.shardlist import verify_shardlist
 
-    classes = len(class_file.read_text(encoding="utf-8").splitlines()) if class_file else None
+    classes = len(read_lines(class_file)) if class_file else None
     return verify_shardlist(shardlist, level, pool, classes=classes, progress=progress)
 
 
 def _verify_info(info: Path, level: str, db: Path | None, pool: Executor, progress: Progress) -> list[Problem]:
+    from shardforge.catalog.catalog import check_catalog
+    from shardforge.dataset.layout import Layout
     from shardforge.dataset.manifest import read_manifest
     from shardforge.mapping import open_mapping
     from shardforge.verify.dataset import verify_dataset
     from shardforge.verify.mapping import verify_mapping
 
     problems = verify_dataset(info, level, pool, progress=progress)
+    if not any(problem.code.startswith("manifest_") for problem in problems):
+        problems += check_catalog(Layout(info.parent))
     if db is not None and not any(problem.code == "manifest_invalid" for problem in problems):
         with open_mapping(db) as mapping:
             problems += verify_mapping(mapping, read_manifest(info))

@@ -21,8 +21,10 @@ def open_executor(
     import while the driver prepares its tasks. `address` is that of an existing Ray cluster.
 
     Raises:
-        UsageError: there is no such executor, or Ray is not installed.
+        UsageError: there is no such executor, Ray is not installed, or the executor takes no address.
     """
+    if kind == "local" and address is not None:
+        raise UsageError(f"--ray-address {address}: goes with --executor ray; give both, or leave the address out")
     if workers is None and address is None:
         workers = count_cores()
     if kind == "local":

@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -103,7 +104,7 @@ class LocalExecutor:
         try:
             message = worker.connection.recv_bytes()
         except (EOFError, OSError):
-            how = worker.describe_end()
+            how = describe_end(worker.process)
             self._stop_worker(worker)
             return Attempt(failure=f"its worker {how}")
         self._idle.append(worker)
@@ -125,30 +126,15 @@ class _Worker:
     def __init__(self, preload: Sequence[str]) -> None:
         self.connection, theirs = _forkserver.Pipe()
         self.process = _forkserver.Process(target=_work, args=(theirs, preload), name="shardforge-worker", daemon=True)
-        resource_tracker.ensure_running()  # starting it later would unblock SIGINT again
-        # A child inherits blocked signals: Ctrl-C reaches the driver alone, from the worker's first moment on.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self.process.start()
+            start_shielded(self.process)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
 
     def send(self, message: bytes) -> None:
         """Send a task. A worker that has died meanwhile shows when its answer is read."""
         with contextlib.suppress(OSError):
             self.connection.send_bytes(message)
-
-    def describe_end(self) -> str:
-        """Say how the process ended, for a message."""
-        self.process.join(_EXIT_SECONDS)
-        status = self.process.exitcode
-        if status is None:
-            return "closed its pipe"
-        if status >= 0:
-            return f"exited with status {status}"
-        hint = ", often for lack of memory" if status == -signal.SIGKILL else ""
-        return f"was killed by signal {-status} ({signal.Signals(-status).name}{hint})"
 
     def stop(self) -> None:
         """End the process at once; a worker owns nothing that a task's next try would miss."""
@@ -158,9 +144,39 @@ class _Worker:
         self.connection.close()
 
 
+def start_shielded(process: BaseProcess) -> None:
+    """Start a worker that Ctrl-C does not reach: it inherits blocked signals from its first moment on."""
+    resource_tracker.ensure_running()  # starting it later would unblock SIGINT again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def describe_end(process: BaseProcess) -> str:
+    """Say how a worker process ended that answers no more, for a message."""
+    process.join(_EXIT_SECONDS)
+    status = process.exitcode
+    if status is None:
+        return "closed its pipe"
+    if status >= 0:
+        return f"exited with status {status}"
+    hint = ", often for lack of memory" if status == -signal.SIGKILL else ""
+    return f"was killed by signal {-status} ({signal.Signals(-status).name}{hint})"
+
+
+def exit_with_driver() -> None:
+    """End this worker process when its driver ends, however it ends, also in the middle of a task."""
+    driver = multiprocessing.parent_process()
+    assert driver is not None  # this runs in workers only
+    driver.join()
+    os._exit(1)
+
+
 def _work(connection: Connection[bytes, bytes], preload: Sequence[str]) -> None:
     """Answer tasks until the driver closes the pipe: the main function of a worker process."""
-    threading.Thread(target=_exit_with_driver, daemon=True).start()
+    threading.Thread(target=exit_with_driver, daemon=True).start()
     for name in preload:
         importlib.import_module(name)
     while True:
@@ -169,14 +185,6 @@ def _work(connection: Connection[bytes, bytes], preload: Sequence[str]) -> None:
         except EOFError:
             return
         connection.send_bytes(answer_message(message))
-
-
-def _exit_with_driver() -> None:
-    """End this process when the driver ends, however it ends, also in the middle of a task."""
-    driver = multiprocessing.parent_process()
-    assert driver is not None  # this runs in workers only
-    driver.join()
-    os._exit(1)
 
 
 def _run_here(function: Callable[[Task], Value], jobs: JobQueue[Task]) -> Iterator[TaskResult[Task, Any]]:

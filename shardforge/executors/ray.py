@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
@@ -46,12 +47,15 @@ class RayExecutor:
         self._preload = tuple(preload)
         self._address = address
         self._connected = False
+        self._stdout = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         if not ray.is_initialized():
             with _sigterm_kept():
                 _connect(self._address, self.workers)
             self._connected = True
+        # Ray tells of lost workers on stdout, where results go.
+        self._stdout.enter_context(contextlib.redirect_stdout(sys.stderr))
         self.workers = self.workers or int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
         preload = ray.remote(max_retries=0)(_import_modules)
         for _ in range(self.workers if self._preload else 0):
@@ -63,6 +67,7 @@ class RayExecutor:
     ) -> None:
         if self._connected:
             ray.shutdown()
+        self._stdout.close()
 
     def run(
         self, function: Callable[[Task], Value], tasks: Iterable[Task], *, retries: int = 2

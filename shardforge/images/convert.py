@@ -80,7 +80,7 @@ def convert_image(data: bytes, conversion: Conversion) -> Converted:
     Raises:
         ImageError: `reason` says why the image cannot be used.
     """
-    header = _read_bounded_header(data, conversion.max_pixels)
+    header = read_bounded_header(data, conversion.max_pixels)
     codec = open_codec(conversion.codec)
     stored_size = (header.width, header.height)
     upright_size = stored_size[::-1] if header.swaps_axes else stored_size
@@ -102,9 +102,24 @@ def check_image(data: bytes, codec: str, *, max_pixels: int = DEFAULT_MAX_PIXELS
     Raises:
         ImageError: `reason` says why the image cannot be used.
     """
-    header = _read_bounded_header(data, max_pixels)
+    header = read_bounded_header(data, max_pixels)
     open_codec(codec).decode(data, header, _CHECK_SCALE)
     return header.width, header.height
+
+
+def read_bounded_header(data: bytes, max_pixels: int = DEFAULT_MAX_PIXELS) -> Header:
+    """Read the header of a whole image.
+
+    Raises:
+        ImageError: it is damaged, or has more pixels than `max_pixels`.
+    """
+    header = read_whole_header(data)
+    if header.width * header.height > max_pixels:
+        raise ImageError(
+            f"{header.width} x {header.height} pixels are more than {max_pixels:,}; raise --max-pixels to admit them",
+            reason=reasons.TOO_MANY_PIXELS,
+        )
+    return header
 
 
 def choose_codec(name: str) -> str:
@@ -136,16 +151,6 @@ def open_codec(name: str) -> PillowCodec:
     from shardforge.images.fast_codec import FastCodec  # its libraries are not on every platform
 
     return FastCodec()
-
-
-def _read_bounded_header(data: bytes, max_pixels: int) -> Header:
-    header = read_whole_header(data)
-    if header.width * header.height > max_pixels:
-        raise ImageError(
-            f"{header.width} x {header.height} pixels are more than {max_pixels:,}; raise --max-pixels to admit them",
-            reason=reasons.TOO_MANY_PIXELS,
-        )
-    return header
 
 
 def _is_as_asked(header: Header, geometry: Geometry, conversion: Conversion) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from shardforge.errors import MappingError, UsageError
 from shardforge.files import explain_os_error
 from shardforge.mapping.base import Mapping
+from shardforge.paths import require_text
 
 __all__ = ["Mapping", "open_mapping"]
 
@@ -50,6 +51,7 @@ def _load_engine(name: str) -> type[Mapping]:
 
 
 def _check_place(path: Path, *, write: bool, create: bool) -> None:
+    require_text(path)
     if path.is_dir():
         raise UsageError(f"{path}: is a directory; --db names the database file")
     if not path.exists():

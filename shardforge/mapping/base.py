@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from shardforge import __version__
-from shardforge.errors import MappingError, ShardforgeError
+from shardforge.errors import MappingError, ShardforgeError, UsageError
 from shardforge.queries import load_query
 
 if TYPE_CHECKING:
@@ -21,9 +23,17 @@ SCHEMA_VERSION = 1
 
 BATCH_ROWS = 65_536
 
+#: What to do about a damaged file.
+MEND = "restore a copy of the file, or map the sources again into a new one"
+
+_SHOWN = 40
+_NO_TEXT = "cannot encode str as UTF-8"
+_TABLE = re.compile(r"^CREATE TABLE (\w+) \((.*?)^\)", re.MULTILINE | re.DOTALL)
+_COLUMN = re.compile(r'^ +"?(\w+)"?', re.MULTILINE)
+
 
 class Mapping(ABC):
-    """An open mapping database; closes when its `with` block ends.
+    """An open mapping database; closes when its `with` block ends, and goes again when that fails before it is filled.
 
     Statements use `$name` parameters and the SQL that DuckDB and SQLite share; `sha256(text)` gives 64 lower-case hex
     digits in both. Sums and counts of more than one engine agree when they are cast (`CAST(sum(x) AS BIGINT)`).
@@ -33,6 +43,7 @@ class Mapping(ABC):
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path = path
+        self._is_new = False
         with self._explained():
             self._open(write=write)
 
@@ -83,22 +94,29 @@ class Mapping(ABC):
     def _insert(self, table: str, rows: pa.Table) -> None: ...
 
     @abstractmethod
-    def _tables(self) -> list[tuple[Any, ...]]:
-        """Return the names of the tables in the file."""
+    def _columns(self) -> list[tuple[Any, ...]]:
+        """Return (table, column) for all columns in the file."""
 
     @abstractmethod
     def _rollback(self) -> None:
         """Undo the open transaction, if there still is one."""
 
     @abstractmethod
-    def _explain(self, error: Exception) -> ShardforgeError | None:
-        """Return the sentence for an error that is the user's to act on; None for a mistake in a statement."""
+    def _explain(self, error: Exception) -> ShardforgeError | KeyboardInterrupt | None:
+        """Return the sentence for an error that is the user's to act on; None for a mistake in a statement.
+
+        Engines report Ctrl-C in the middle of a statement as an error of their own: that is a KeyboardInterrupt again.
+        """
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
+            if isinstance(error, UnicodeEncodeError) or _NO_TEXT in str(error):
+                raise UsageError(
+                    f"a name is no UTF-8 text, which a database cannot hold ({error}); rename it"
+                ) from error
             explained = self._explain(error)
             if explained is None:
                 raise
@@ -115,6 +133,21 @@ class Mapping(ABC):
             self._rollback()
             raise
 
+    def parse_object(self, text: str, column: str) -> dict[str, Any]:
+        """Return the JSON object that a cell of `column` (as TABLE.COLUMN) holds.
+
+        Raises:
+            MappingError: it holds something else.
+        """
+        try:
+            value = json.loads(text)
+        except (TypeError, ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            found = repr(text)[:_SHOWN]
+            raise MappingError(f"{self.path}: {column} holds {found} where a JSON object is expected; {MEND}")
+        return value
+
     def query(self, name: str) -> str:
         """Return the text of `sql/NAME.ENGINE.sql` where this engine has its own, else of `sql/NAME.sql`."""
         try:
@@ -124,22 +157,33 @@ class Mapping(ABC):
 
     def prepare(self, *, create: bool) -> None:
         """Check that the file holds a mapping of this schema version; with `create`, make one in an empty file."""
-        tables = {name for (name,) in self._tables()}
-        if create and not tables:
+        if not self.path.exists():  # another process made it, failed, and has just taken it away
+            raise MappingError(f"{self.path}: removed while it was opened; run the same command again")
+        columns = {f"{table}.{column}" for table, column in self._columns()}
+        if create and not columns:
+            self._is_new = True
             with self.transaction():
                 self.execute(load_query("schema"))
                 self.execute(
                     "INSERT INTO mapping_info VALUES ($schema, $tool)", schema=SCHEMA_VERSION, tool=__version__
                 )
-        elif "mapping_info" not in tables:
+        elif "mapping_info.schema_version" not in columns:
             raise MappingError(
                 f"{self.path}: a database, but no mapping: it has no table mapping_info; "
                 "give --db another name, or run `shardforge map` to fill an empty one"
             )
-        self._check_version()
+        else:
+            self._check_version()
+            self._check_columns(columns)
 
     def _check_version(self) -> None:
-        [(version, tool)] = self.rows("SELECT schema_version, tool_version FROM mapping_info")
+        found = self.rows("SELECT schema_version, tool_version FROM mapping_info")
+        if len(found) != 1:
+            raise MappingError(
+                f"{self.path}: mapping_info has {len(found)} rows where one is expected, so the schema version is not "
+                f"known; {MEND}"
+            )
+        [(version, tool)] = found
         if version != SCHEMA_VERSION:
             raise MappingError(
                 f"{self.path}: a mapping of schema version {version}, made by shardforge {tool}; "
@@ -147,10 +191,24 @@ class Mapping(ABC):
                 f"use shardforge {tool}, or map the sources again into a new file"
             )
 
+    def _check_columns(self, columns: set[str]) -> None:
+        tables = _TABLE.findall(load_query("schema"))
+        expected = {f"{table}.{column}" for table, body in tables for column in _COLUMN.findall(body)}
+        if missing := sorted(expected - columns):
+            more = f" and {len(missing) - 1} more columns" if missing[1:] else ""
+            raise MappingError(f"{self.path}: a mapping without the column {missing[0]}{more}; {MEND}")
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self._is_new and self._is_empty():
+            self.path.unlink(missing_ok=True)  # before the lock goes: see `prepare`
         self.close()
+
+    def _is_empty(self) -> bool:
+        with suppress(Exception):  # the block's error is the one that matters
+            return not self._fetch("SELECT 1 FROM sources LIMIT 1", {})
+        return False

@@ -14,11 +14,14 @@ import pyarrow as pa
 from shardforge.errors import MappingError, ShardforgeError
 from shardforge.executors import count_cores
 from shardforge.files import explain_os_error
-from shardforge.mapping.base import Mapping
+from shardforge.mapping.base import MEND, Mapping
 from shardforge.mapping.lock import explain_lock
 
 _MEMORY_BYTES = 3 << 30  # the process needs up to a quarter more than what DuckDB counts
 _MAX_THREADS = 8
+
+#: Errors of a statement, not of the file or the machine.
+_MISTAKES = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 
 
 class DuckDBMapping(Mapping):
@@ -55,18 +58,20 @@ class DuckDBMapping(Mapping):
         try:
             self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM inserted_rows")
         finally:
-            with suppress(duckdb.TransactionException):  # not the error that matters when the insert has failed
+            with suppress(duckdb.Error):  # not the error that matters when the insert has failed
                 self._connection.unregister("inserted_rows")
 
-    def _tables(self) -> list[tuple[Any, ...]]:
-        return self.rows("SELECT table_name FROM duckdb_tables() WHERE NOT temporary")
+    def _columns(self) -> list[tuple[Any, ...]]:
+        return self.rows("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal")
 
     def _rollback(self) -> None:
-        with suppress(duckdb.TransactionException):  # the engine may have ended the transaction itself
+        with suppress(duckdb.Error):  # the engine may have ended the transaction, or have given up the file, itself
             self._connection.execute("ROLLBACK")
 
-    def _explain(self, error: Exception) -> ShardforgeError | None:
-        if not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException | duckdb.ConnectionException):
+    def _explain(self, error: Exception) -> ShardforgeError | KeyboardInterrupt | None:
+        if isinstance(error, duckdb.InterruptException) or str(error) == "Query interrupted":
+            return KeyboardInterrupt()
+        if not isinstance(error, duckdb.Error) or isinstance(error, _MISTAKES):
             return None
         text = str(error).splitlines()[0]
         if "Conflicting lock" in text:
@@ -75,4 +80,6 @@ class DuckDBMapping(Mapping):
             return MappingError(f"{self.path}: not a DuckDB database; give --db another name")
         if "No space left" in text:
             return explain_os_error(OSError(errno.ENOSPC, text), self.path)
+        if "orrupt" in text or "Could not read enough bytes" in text:
+            return MappingError(f"{self.path}: damaged ({text}); {MEND}")
         return MappingError(f"{self.path}: {text}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,9 @@ from pathlib import Path
 from shardforge import __version__
 from shardforge.errors import SourceError, UsageError
 from shardforge.mapping.base import Mapping
+from shardforge.paths import require_text
 from shardforge.sources import SourceSpec
+from shardforge.taxonomy.names import NamesChoice
 
 
 @dataclass(frozen=True)
@@ -24,21 +25,25 @@ class MetadataFile:
 
 @dataclass(frozen=True)
 class KnownSource:
-    """A source and the metadata table that was joined to it."""
+    """A source, the metadata table that was joined to it, and the files of names that were applied to it."""
 
     spec: SourceSpec
     metadata: MetadataFile | None = None
+    names: NamesChoice | None = None
 
 
 def read_known(mapping: Mapping) -> dict[str, KnownSource]:
     """Return name -> source for all sources of the mapping."""
     rows = mapping.rows(
-        "SELECT name, kind, root, file, options, metadata_file, metadata_column FROM sources ORDER BY name"
+        "SELECT name, kind, root, file, options, metadata_file, metadata_column, names FROM sources ORDER BY name"
     )
     known = {}
-    for name, kind, root, file, options, metadata_file, metadata_column in rows:
-        spec = SourceSpec(name, kind, Path(root), json.loads(options), Path(file) if file else None)
-        known[name] = KnownSource(spec, MetadataFile(Path(metadata_file), metadata_column) if metadata_file else None)
+    for name, kind, root, file, options, metadata_file, metadata_column, names in rows:
+        asked = mapping.parse_object(options, "sources.options")
+        spec = SourceSpec(name, kind, Path(root), asked, Path(file) if file else None)
+        metadata = MetadataFile(Path(metadata_file), metadata_column) if metadata_file else None
+        chosen = NamesChoice.from_json(mapping.parse_object(names, "sources.names")) if names else None
+        known[name] = KnownSource(spec, metadata, chosen)
     return known
 
 
@@ -54,11 +59,7 @@ def check_source(mapping: Mapping, spec: SourceSpec, before: KnownSource | None)
             f"--source {spec.name}={spec.kind}:{spec.root}: {mapping.path} already has a source {spec.name!r} of the "
             f"kind {before.spec.kind} ({before.spec.root}); give this one another name"
         )
-    if any("\udc80" <= character <= "\udcff" for character in str(spec.file or spec.root)):
-        raise UsageError(
-            f"source {spec.name!r}: the name of {os.fsencode(spec.root)!r} is not UTF-8 text, which a database cannot "
-            "hold; rename it, or name a symbolic link to it"
-        )
+    require_text(spec.file or spec.root)
     if not spec.root.is_dir():
         raise SourceError(
             f"source {spec.name!r}: the folder {spec.root} is not there; mount its disk, "
@@ -72,8 +73,8 @@ def store_source(mapping: Mapping, source: KnownSource) -> None:
     with mapping.transaction():
         mapping.execute("DELETE FROM sources WHERE name = $name", name=spec.name)
         mapping.execute(
-            "INSERT INTO sources VALUES "
-            "($name, $kind, $root, $file, $options, $metadata_file, $metadata_column, $scanned_at, $tool_version)",
+            "INSERT INTO sources VALUES ($name, $kind, $root, $file, $options, "
+            "$metadata_file, $metadata_column, $names, $scanned_at, $tool_version)",
             name=spec.name,
             kind=spec.kind,
             root=str(spec.root),
@@ -81,6 +82,7 @@ def store_source(mapping: Mapping, source: KnownSource) -> None:
             options=json.dumps(spec.options, sort_keys=True),
             metadata_file=str(metadata.file) if metadata else None,
             metadata_column=metadata.column if metadata else None,
+            names=json.dumps(source.names.to_json(), sort_keys=True) if source.names else None,
             scanned_at=datetime.now(UTC).isoformat(timespec="seconds"),
             tool_version=__version__,
         )

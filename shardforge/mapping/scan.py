@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from shardforge import reasons
 from shardforge.errors import ImageError
-from shardforge.images.header import read_file_header
+from shardforge.images.header import read_file_header, read_whole_header
 from shardforge.records import SCANNED, record_schema
-from shardforge.sources.reading import file_path
+from shardforge.sources.reading import file_path, in_zip
+from shardforge.zipfiles import read_entry
 
 #: Hex digits of `content_hash`: 128 bits.
 HASH_DIGITS = 32
@@ -68,7 +69,7 @@ def scan_part(task: ScanTask) -> pa.Table:
 
 
 def _scan_file(file: bytes, images: list[_Image], block: memoryview | None) -> list[_Row]:
-    """Read an image, or all of a tar's, with the file opened once."""
+    """Read an image, or all of an archive's, with the file opened once."""
     if all(reason for *_, reason in images):
         return [_bad(reason) for *_, reason in images]
     try:
@@ -77,10 +78,10 @@ def _scan_file(file: bytes, images: list[_Image], block: memoryview | None) -> l
         gone = isinstance(error, FileNotFoundError | NotADirectoryError)
         found = reasons.VANISHED if gone else reasons.UNREADABLE
         return [_bad(reason or found) for *_, reason in images]
+    zipped = in_zip(file) and images[0][1] is not None
+    scan = _scan_entry if zipped else _scan_image
     try:
-        return [
-            _bad(reason) if reason else _scan_image(fd, size, offset or 0, block) for _, offset, size, reason in images
-        ]
+        return [_bad(reason) if reason else scan(fd, size, offset or 0, block) for _, offset, size, reason in images]
     finally:
         os.close(fd)
 
@@ -94,6 +95,19 @@ def _scan_image(fd: int, size: int, offset: int, block: memoryview | None) -> _R
         return _bad(error.reason)
     except OSError:
         return _bad(reasons.UNREADABLE)
+    return header.width, header.height, header.format, header.orientation, content_hash, None
+
+
+def _scan_entry(fd: int, size: int, offset: int, block: memoryview | None) -> _Row:
+    """Read an image out of a zip, whole, since it may be compressed there; with `block` hash it too."""
+    try:
+        data = read_entry(fd, offset, size)
+        header = read_whole_header(data)
+    except ImageError as error:
+        return _bad(error.reason)
+    except OSError:
+        return _bad(reasons.UNREADABLE)
+    content_hash = None if block is None else hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
     return header.width, header.height, header.format, header.orientation, content_hash, None
 
 

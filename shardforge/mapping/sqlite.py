@@ -14,13 +14,14 @@ import pyarrow as pa
 
 from shardforge.errors import MappingError, ShardforgeError
 from shardforge.files import explain_os_error
-from shardforge.mapping.base import BATCH_ROWS, Mapping
+from shardforge.mapping.base import BATCH_ROWS, MEND, Mapping
 from shardforge.mapping.lock import explain_lock
 from shardforge.records import record_schema
 
 _OLDEST = (3, 39, 0)  # IS DISTINCT FROM, FULL JOIN
 _CACHE_KIB = 512 << 10
 _WAIT_SECONDS = 2.0
+_STEPS_TO_SIGNALS = 1_000_000
 
 # One writer alone, as in DuckDB. A rollback journal and not a write-ahead log, which network file systems cannot share.
 _WRITER = f"""
@@ -32,6 +33,10 @@ BEGIN EXCLUSIVE;
 COMMIT;
 """
 _READER = f"PRAGMA cache_size = -{_CACHE_KIB}; SELECT count(*) FROM sqlite_schema"
+
+
+#: sha256 raises nothing of its own: what stopped it is Ctrl-C.
+_STOPPED_FUNCTION = "user-defined function raised exception"
 
 
 class SQLiteMapping(Mapping):
@@ -57,6 +62,8 @@ class SQLiteMapping(Mapping):
         place = f"{self.path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
         self._connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
         self._connection.create_function("sha256", 1, _sha256, deterministic=True)
+        # Between calls back into Python no signal is heeded, and a statement may run for minutes.
+        self._connection.set_progress_handler(_heed_signals, _STEPS_TO_SIGNALS)
         try:
             self._execute(_WRITER if write else _READER, {})
         except sqlite3.Error:
@@ -84,15 +91,19 @@ class SQLiteMapping(Mapping):
             for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
                 self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", _tuples(batch))
 
-    def _tables(self) -> list[tuple[Any, ...]]:
-        return self.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    def _columns(self) -> list[tuple[Any, ...]]:
+        return self.rows(
+            "SELECT t.name, c.name FROM sqlite_schema AS t JOIN pragma_table_info(t.name) AS c WHERE t.type = 'table'"
+        )
 
     def _rollback(self) -> None:
         if self._connection.in_transaction:  # a full disk ends it by itself
             self._connection.execute("ROLLBACK")
 
-    def _explain(self, error: Exception) -> ShardforgeError | None:
+    def _explain(self, error: Exception) -> ShardforgeError | KeyboardInterrupt | None:
         name = getattr(error, "sqlite_errorname", "")
+        if name == "SQLITE_INTERRUPT" or str(error) == _STOPPED_FUNCTION:
+            return KeyboardInterrupt()
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return explain_lock(self.path)
         if name == "SQLITE_NOTADB":
@@ -103,9 +114,15 @@ class SQLiteMapping(Mapping):
             )
         if name == "SQLITE_FULL":
             return explain_os_error(OSError(errno.ENOSPC, str(error)), self.path)
-        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_IOERR", "SQLITE_READONLY")):
+        if name.startswith(("SQLITE_CORRUPT", "SQLITE_CONSTRAINT")) or str(error).startswith("Could not decode"):
+            return MappingError(f"{self.path}: damaged ({error}); {MEND}")
+        if name.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_READONLY")):
             return MappingError(f"{self.path}: {error} ({name})")
         return None
+
+
+def _heed_signals() -> None:
+    """Do nothing; that Python code runs is when Python heeds signals. An exception here stops the statement."""
 
 
 def _sha256(text: str | None) -> str | None:

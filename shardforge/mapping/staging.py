@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from shardforge.errors import MappingError, SourceError
 from shardforge.mapping.base import Mapping
 from shardforge.sources import Source
 from shardforge.sources.metadata import Metadata, join_metadata
+from shardforge.sources.names import Naming
 
 Progress = Callable[[str, int, int], None]
 
@@ -46,10 +48,16 @@ def staging(mapping: Mapping) -> Iterator[None]:
 
 
 def stage(
-    mapping: Mapping, source: Source, metadata: Metadata | None, *, hash_content: bool, progress: Progress
+    mapping: Mapping,
+    source: Source,
+    metadata: Metadata | None,
+    naming: Naming | None,
+    *,
+    hash_content: bool,
+    progress: Progress,
 ) -> Changes:
-    """List a source, join the metadata to it, compare it with the mapping, and count."""
-    listed = _stage_listing(mapping, source, metadata, progress)
+    """List a source, join the metadata to it, settle its names, compare it with the mapping, and count."""
+    listed = _stage_listing(mapping, source, metadata, naming, progress)
     mapping.execute(mapping.query("insert_changes"), hash=int(hash_content))
     mapping.execute(mapping.query("insert_vanished"), source=source.spec.name)
     mapping.index("changes", "number")
@@ -76,12 +84,26 @@ def select_changed(mapping: Mapping, change: str, first: int, end: int, size: in
     return [batch.drop_columns(["position"]) for batch in batches]
 
 
-def _stage_listing(mapping: Mapping, source: Source, metadata: Metadata | None, progress: Progress) -> int:
+def _list(source: Source) -> Iterator[pa.Table]:
+    """List a source; what keeps its files from being read is the source's error."""
+    try:
+        yield from source.list()
+    except OSError as error:
+        place = os.fsdecode(error.filename) if error.filename else source.spec.file or source.spec.root
+        raise SourceError(
+            f"source {source.spec.name!r}: {place} cannot be read ({error.strerror or error}); allow reading it"
+        ) from error
+
+
+def _stage_listing(
+    mapping: Mapping, source: Source, metadata: Metadata | None, naming: Naming | None, progress: Progress
+) -> int:
     """Fill `listed`, ready for joins; return how many rows that are."""
     spec = source.spec
     listed = 0
-    for batch in source.list():
+    for batch in _list(source):
         records = join_metadata(batch, metadata) if metadata else batch
+        records = naming.apply(records) if naming else records
         numbers = pa.array(np.arange(listed, listed + batch.num_rows))
         mapping.insert("listed", records.append_column("position", numbers))
         listed += batch.num_rows

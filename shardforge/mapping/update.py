@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pyarrow.compute as pc
 
@@ -17,6 +18,9 @@ from shardforge.mapping.scan import ScanTask, scan_part
 from shardforge.mapping.staging import Changes, Progress, select_changed, stage, staging
 from shardforge.sources import Source, SourceSpec, open_source
 from shardforge.sources.metadata import Metadata, load_metadata
+from shardforge.sources.names import Naming
+from shardforge.taxonomy.names import NamesChoice, open_names
+from shardforge.taxonomy.resolve import NameResolver
 
 _TASK_ROWS = 4_096
 _QUERY_ROWS = 16 * _TASK_ROWS
@@ -32,11 +36,13 @@ class MapReport:
         changes: Source name -> what changed.
         reasons: Source name -> reason, None for usable -> images that are mapped.
         unlisted: The directories that could not be listed, as NAME: PATH.
+        names: Source name -> what became of its names, for sources that files of names were applied to.
     """
 
     changes: dict[str, Changes] = field(default_factory=dict)
     reasons: dict[str, dict[str | None, int]] = field(default_factory=dict)
     unlisted: list[str] = field(default_factory=list)
+    names: dict[str, Naming] = field(default_factory=dict)
 
     @property
     def bad(self) -> dict[str, int]:
@@ -54,23 +60,27 @@ def map_sources(
     *,
     hash_content: bool = True,
     metadata: MetadataFile | None = None,
+    names: NamesChoice | None = None,
+    names_cache: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> MapReport:
     """Scan `sources` into `mapping`.
 
-    What an interrupted run has read is kept, and the next run goes on from there. The metadata table is remembered for
-    its sources, and joined again by runs that name none.
+    What an interrupted run has read is kept, and the next run goes on from there. The metadata table and the files of
+    names are remembered for their sources, and used again by runs that give none; a choice of no files of names ends
+    that.
 
     Raises:
         UsageError: a source is not what the mapping knows by its name.
         SourceError: a source cannot be listed, or lists nothing.
         MappingError: a listing or the metadata has something twice.
     """
-    changes = {}
+    changes, namings = {}, _Namings(names_cache)
     for source, before in _open_sources(mapping, sources):
-        now = _apply_metadata(source.spec, before, metadata)
+        now = _describe(source.spec, before, metadata, names)
+        table, naming = _load(now.metadata), namings.start(now)
         with staging(mapping):
-            found = stage(mapping, source, _load(now.metadata), hash_content=hash_content, progress=progress)
+            found = stage(mapping, source, table, naming, hash_content=hash_content, progress=progress)
             if now != before:
                 store_source(mapping, now)
             _mark_images(mapping, source.spec)
@@ -79,7 +89,7 @@ def map_sources(
                 store_source(mapping, now)
         changes[source.spec.name] = found
     mapping.index("images", "key", unique=True)
-    return _report(mapping, changes)
+    return _report(mapping, changes, namings.started)
 
 
 def find_changes(
@@ -88,16 +98,19 @@ def find_changes(
     *,
     hash_content: bool = True,
     metadata: MetadataFile | None = None,
+    names: NamesChoice | None = None,
+    names_cache: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> MapReport:
     """Return what `map_sources` would find before it reads images; write nothing."""
-    changes = {}
+    changes, namings = {}, _Namings(names_cache)
     for source, before in _open_sources(mapping, sources):
-        now = _apply_metadata(source.spec, before, metadata)
+        now = _describe(source.spec, before, metadata, names)
+        table, naming = _load(now.metadata), namings.start(now)
         with staging(mapping):
-            found = stage(mapping, source, _load(now.metadata), hash_content=hash_content, progress=progress)
+            found = stage(mapping, source, table, naming, hash_content=hash_content, progress=progress)
         changes[source.spec.name] = found
-    return MapReport(changes)
+    return MapReport(changes, names=namings.started)
 
 
 def _open_sources(mapping: Mapping, sources: Sequence[SourceSpec]) -> list[tuple[Source, KnownSource | None]]:
@@ -108,8 +121,32 @@ def _open_sources(mapping: Mapping, sources: Sequence[SourceSpec]) -> list[tuple
     return [(open_source(spec), known.get(spec.name)) for spec in sources]
 
 
-def _apply_metadata(spec: SourceSpec, before: KnownSource | None, metadata: MetadataFile | None) -> KnownSource:
-    return KnownSource(spec, metadata or (before.metadata if before else None))
+def _describe(
+    spec: SourceSpec, before: KnownSource | None, metadata: MetadataFile | None, names: NamesChoice | None
+) -> KnownSource:
+    """Return the source with what describes it besides: what is given now, else what was before."""
+    if before is not None:
+        metadata, names = metadata or before.metadata, names or before.names
+    return KnownSource(spec, metadata, names if names and names.files else None)
+
+
+class _Namings:
+    """The files of names, read when the first source needs them; `started` has what became of each source's names."""
+
+    def __init__(self, cache: Path | None) -> None:
+        self._cache = cache
+        self._resolvers: dict[NamesChoice, NameResolver] = {}
+        self.started: dict[str, Naming] = {}
+
+    def start(self, source: KnownSource) -> Naming | None:
+        choice = source.names
+        if choice is None:
+            return None
+        if choice not in self._resolvers:
+            self._resolvers[choice] = open_names(choice, cache=self._cache)
+        naming = Naming(self._resolvers[choice], label_is_name=choice.label_is_name)
+        self.started[source.spec.name] = naming
+        return naming
 
 
 def _load(table: MetadataFile | None) -> Metadata | None:
@@ -150,8 +187,8 @@ def _make_tasks(mapping: Mapping, spec: SourceSpec, counts: dict[str, int], hash
                 yield ScanTask(str(spec.root), change, rows, hash_content)
 
 
-def _report(mapping: Mapping, changes: dict[str, Changes]) -> MapReport:
-    report = MapReport(changes, {name: {} for name in changes})
+def _report(mapping: Mapping, changes: dict[str, Changes], names: dict[str, Naming]) -> MapReport:
+    report = MapReport(changes, {name: {} for name in changes}, names=names)
     for source, reason, images in mapping.rows(mapping.query("count_by_reason")):
         if source in changes:
             report.reasons[source][reason] = images

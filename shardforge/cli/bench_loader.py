@@ -1,0 +1,71 @@
+"""`shardforge bench-loader`."""
+
+from __future__ import annotations
+
+import click
+
+from shardforge.cli.options import json_option, print_json, print_table
+
+
+@click.command("bench-loader")
+@click.argument("inputs", nargs=-1, required=True, metavar="PATHS...")
+@click.option("--split", help="Split to read, where PATHS is an _info.json or a folder with several.")
+@click.option("--size", type=click.IntRange(min=1), default=224, show_default=True, help="Pixels of the random crops.")
+@click.option("--raw", is_flag=True, help="Read the bytes of all members and decode nothing.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Samples of a batch.")
+@click.option("--workers", type=click.IntRange(min=0), default=None, help="Threads. [default: one per core]")
+@click.option(
+    "--step-ms",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="Pretend that a training step takes this long.",
+)
+@click.option("--seconds", type=click.FloatRange(min=0), default=10.0, show_default=True, help="How long to read.")
+@json_option
+def bench_loader_command(
+    inputs: tuple[str, ...],
+    split: str | None,
+    size: int,
+    raw: bool,
+    batch_size: int,
+    workers: int | None,
+    step_ms: float,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Measure how fast the samples of PATHS are read on this machine: samples/s, MB/s, and how long training waits.
+
+    Reads shuffled batches as training does, each image a random crop of --size, mirrored at random. The wait is the
+    share of the time in which no batch was ready.
+
+    \b
+    shardforge bench-loader shards/_info.json --split train --workers 8 --step-ms 80
+    """
+    from shardforge.loader.measure import measure_loader
+
+    measured = measure_loader(
+        inputs[0] if len(inputs) == 1 else inputs,
+        split=split,
+        side=None if raw else size,
+        batch_size=batch_size,
+        workers=workers,
+        step_seconds=step_ms / 1000,
+        seconds=seconds,
+    )
+    if as_json:
+        print_json(measured._asdict())
+        return
+    print_table(
+        ["samples", "samples/s", "MB/s", "wait", "first batch", "index opened"],
+        [
+            [
+                measured.samples,
+                round(measured.samples_per_second),
+                round(measured.megabytes_per_second, 1),
+                f"{measured.wait_share:.1%}",
+                f"{measured.first_batch_seconds:.2f} s",
+                f"{measured.open_seconds:.2f} s",
+            ]
+        ],
+    )

@@ -1,0 +1,66 @@
+"""How a command ends: whatever goes wrong is one line on stderr and an exit status, and never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
+
+import click
+
+from shardforge.errors import ShardforgeError
+
+#: Those that a shell reports for a program that Ctrl-C or a closed pipe ended.
+_INTERRUPTED = 130
+_CLOSED_PIPE = 141
+
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End the process with one line and a status for what the block raises; mistakes in the program pass through."""
+    try:
+        yield
+    except ShardforgeError as error:
+        _end(error.exit_code, f"Error: {error}")
+    except KeyboardInterrupt:
+        _end(_INTERRUPTED, "Interrupted: what is finished is kept; run the same command again to go on.")
+    except BrokenPipeError:
+        _end(_CLOSED_PIPE)
+    except OSError as error:  # the library has sentences of its own for what it expects of files
+        _end(1, f"Error: {_explain(error)}")
+
+
+def _end(status: int, line: str | None = None) -> NoReturn:
+    with suppress(OSError):
+        click.echo(line, err=True, nl=line is not None)
+    _drop_broken_streams()
+    sys.exit(status)
+
+
+def _drop_broken_streams() -> None:
+    """Let what a stream could not take go nowhere, or Python would try again, and complain, at its own end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError):  # a stream without a number, in tests
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _explain(error: OSError) -> str:
+    problem = error.strerror or str(error)
+    if error.errno in _FULL:
+        return f"{_name(error, 'standard output')}: {problem}; make room, and run the same command again"
+    if error.errno in _DENIED:
+        return f"{_name(error, 'a file')}: {problem}; allow this user to use it, and to enter the folders above it"
+    return f"{_name(error, 'a file')}: {problem}; see that it is there and its disk is well, and run it again"
+
+
+def _name(error: OSError, unknown: str) -> str:
+    return unknown if error.filename is None else os.fsdecode(error.filename)

@@ -1,0 +1,63 @@
+"""`shardforge index`."""
+
+from __future__ import annotations
+
+import click
+
+from shardforge.cli.options import executor_options, json_option, print_json, print_table
+from shardforge.cli.progress import Progress
+
+
+@click.command("index")
+@click.argument("inputs", nargs=-1, required=True, metavar="PATHS...")
+@click.option("--split", help="Split to index, where PATHS is an _info.json or a folder with several.")
+@click.option(
+    "--dali", is_flag=True, help="Write NAME.idx beside each NAME.tar, too, for DALI's webdataset reader."
+)
+@executor_options
+@json_option
+def index_command(
+    inputs: tuple[str, ...],
+    split: str | None,
+    dali: bool,
+    executor: str,
+    workers: int | None,
+    ray_address: str | None,
+    as_json: bool,
+) -> None:
+    """Index the shards of PATHS, so that training opens them at once: an _info.json, a folder, tars, names with braces.
+
+    Training makes a missing index itself; this makes it in parallel. It lies beside the shards, or in the user's cache
+    where their folder is read-only, and is made anew when a shard has changed.
+
+    \b
+    shardforge index shards/_info.json --split train
+    shardforge index 'old/shard-{000000..000031}.tar' --workers 8
+    """
+    from shardforge.executors import open_executor
+    from shardforge.loader.index import open_index
+    from shardforge.loader.index.dali import write_dali_index
+    from shardforge.loader.inputs import open_inputs
+
+    shards = open_inputs(inputs[0] if len(inputs) == 1 else inputs, split=split)
+    with (
+        Progress(quiet=as_json) as progress,
+        open_executor(executor, workers, preload=("shardforge.loader.index.walk",), address=ray_address) as pool,
+    ):
+        index = open_index([shards], executor=pool, progress=progress)
+        if dali:
+            tasks = [shard.url for shard in shards.shards]
+            for done, result in enumerate(pool.run(write_dali_index, tasks), 1):
+                result.unwrap()
+                progress("DALI index", done, len(tasks))
+    described = {
+        "shards": len(shards.shards),
+        "samples": index.samples,
+        "labelled": int((index.labels >= 0).sum()),
+        "members": list(index.extensions),
+        "index": str(index.path),
+    }
+    if as_json:
+        print_json(described)
+    else:
+        print_table(list(described), [[*list(described.values())[:3], ",".join(index.extensions), str(index.path)]])
