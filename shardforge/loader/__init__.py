@@ -1,0 +1,1 @@
+"""Read datasets for training: exact, elastic, resumable epochs over plain tar shards."""

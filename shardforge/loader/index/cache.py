@@ -1,0 +1,63 @@
+"""Where index files are kept: beside the shards, or in the user's cache when that folder is read-only."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_SUFFIX = ".shardforge-index"
+
+
+def identify(urls: Sequence[str]) -> str:
+    """Return hex digits for shards by their names from the folder that they have in common: moving it changes none."""
+    folder = _common_folder(urls)
+    names = [os.path.relpath(url, folder) if folder else url for url in urls]
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def list_places(urls: Sequence[str]) -> list[Path]:
+    """Return where the index of these shards may be, the preferred place first."""
+    folder = _common_folder(urls)
+    beside = [folder / f".{identify(urls)[:16]}{_SUFFIX}"] if folder else []
+    absolute = "\n".join(url if "://" in url else os.path.abspath(url) for url in urls)
+    digest = hashlib.sha256(absolute.encode("utf-8", "surrogateescape")).hexdigest()
+    return [*beside, _user_cache() / f"{digest[:16]}{_SUFFIX}"]
+
+
+def choose_place(places: Sequence[Path]) -> Path:
+    """Return the first place that can be written; the last one is made when it is not there."""
+    for place in places[:-1]:
+        if os.access(place.parent, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            return place
+    places[-1].parent.mkdir(parents=True, exist_ok=True)
+    return places[-1]
+
+
+@contextlib.contextmanager
+def one_builder(folder: Path) -> Iterator[None]:
+    """Let other processes wait that want to build an index in this folder; leaves no file behind.
+
+    Where the file system has no such locks, several may build: each file is whole, the last one stays.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _common_folder(urls: Sequence[str]) -> Path | None:
+    """Return the folder that holds all shards, None for shards elsewhere."""
+    if not urls or any("://" in url for url in urls):
+        return None
+    return Path(os.path.commonpath([os.path.dirname(os.path.abspath(url)) for url in urls]))
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shardforge" / "index"

@@ -1,0 +1,55 @@
+"""The index of one shard in memory: columns with one value a sample."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shardforge.errors import DatasetError
+
+BLOCK = 512
+#: In `labels`: the sample has none.
+NO_LABEL = -1
+_LIMIT = 1 << 32
+
+UInt32Array = npt.NDArray[np.uint32]
+
+
+class Extent(NamedTuple):
+    """Where a member lies in its shard: first block of its data, 0 where a sample lacks the member, and its bytes."""
+
+    blocks: UInt32Array
+    sizes: UInt32Array
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """The samples of one shard: 64-bit hashes of their keys, labels (-1: none), and their members by extension."""
+
+    hashes: npt.NDArray[np.uint64]
+    labels: npt.NDArray[np.int32]
+    members: dict[str, Extent]
+
+
+def hash_keys(keys: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """Return the first 64 bits of the BLAKE2b of each key."""
+    digests = [hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest() for key in keys]
+    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
+
+
+def make_extent(place: str, offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Extent:
+    """Return where members lie whose data start at byte `offsets` of the shard `place`; offset 0: no member.
+
+    Raises:
+        DatasetError: data starts inside a block, or is too large to be indexed.
+    """
+    if (offsets % BLOCK).any():
+        raise DatasetError(f"{place}: the data of a member does not start at a multiple of {BLOCK} bytes")
+    if len(sizes) and (sizes.max() >= _LIMIT or offsets.max() >= _LIMIT * BLOCK):
+        raise DatasetError(f"{place}: a member of 4 GiB or more, or beyond 2 TiB, cannot be indexed; write it smaller")
+    return Extent((offsets // BLOCK).astype(np.uint32), sizes.astype(np.uint32))

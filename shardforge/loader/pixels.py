@@ -1,0 +1,136 @@
+"""Image members to pixels: decode what a box needs, resize, mirror, and lay the planes into a batch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from shardforge.errors import ImageError
+from shardforge.images.convert import choose_codec, open_codec, read_bounded_header
+from shardforge.images.geometry import Box, Geometry, Size
+from shardforge.images.header import Header
+from shardforge.images.pixels import turn_upright
+from shardforge.loader.randomness import UInt64Array
+from shardforge.loader.transforms import BatchTransform
+
+Pixels = npt.NDArray[np.uint8]
+
+_codec = open_codec(choose_codec("auto"))
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """Return an image, upright, in mode RGB and with memory of its own.
+
+    Raises:
+        ImageError: it cannot be decoded; `reason` says why.
+    """
+    header = read_bounded_header(data)
+    return turn_upright(_codec.decode(data, header).image, header.orientation).copy()
+
+
+class Normalise(NamedTuple):
+    """Subtracts `mean` and divides by `std`, both a number for each colour, of values between 0 and 1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Resizer(threading.local):
+    """Makes pixels of one width and height; what it works with belongs to the thread and serves for every image."""
+
+    def __init__(self, size: Size, normalise: Normalise | None) -> None:
+        self.size = size
+        self._normalise = normalise
+
+    def resize(self, data: bytes, header: Header, box: Box, flip: bool, out: npt.NDArray[Any]) -> None:
+        """Decode an image and write the pixels of `box`, made upright, into `out`: shape [3, height, width].
+
+        A JPEG is decoded at 1/2, 1/4 or 1/8 where the box still has two pixels for each one that is made. The resize is
+        bilinear and antialiased.
+
+        Raises:
+            ImageError: the image cannot be decoded; `reason` says why.
+        """
+        scale = Geometry(box, self.size, self.size).decoder_scale()
+        frame = _codec.decode(data, header, scale)
+        image = turn_upright(frame.image, header.orientation)
+        left, top, right, bottom = (edge / frame.scale for edge in box)
+        pixels = self._resample(image, (left, top, right, bottom))
+        if flip:
+            pixels = pixels[:, ::-1]
+        for colour, plane in enumerate(out):
+            if self._normalise is None:
+                plane[...] = pixels[..., colour]
+            else:
+                mean, std = self._normalise.mean[colour], self._normalise.std[colour]
+                np.multiply(pixels[..., colour], 1 / (255 * std), out=plane, dtype=plane.dtype)
+                plane -= mean / std
+
+    def _resample(self, image: Image.Image, box: Box) -> Pixels:
+        """Return pixels of shape [height, width, 3 or more], valid until the next call."""
+        return np.asarray(image.resize(self.size, Image.Resampling.BILINEAR, box))
+
+
+class FastResizer(Resizer):
+    """The same with a vectorised resize that runs without the interpreter lock."""
+
+    def __init__(self, size: Size, normalise: Normalise | None) -> None:
+        super().__init__(size, normalise)
+        from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions
+        from cykooz_resizer import Resizer as Cykooz  # not on every platform
+
+        self._cykooz = Cykooz()
+        self._options = ResizeOptions(ResizeAlg.convolution(FilterType.bilinear))
+        self._make_box = CropBox
+        width, height = size
+        self._pixels = np.empty((height, width, 4), np.uint8)
+        shared = pa.Array.from_buffers(pa.uint8(), self._pixels.size, [None, pa.py_buffer(self._pixels)])
+        self._resized = Image.fromarrow(shared, "RGB", size)  # Pillow keeps four bytes a pixel
+
+    def _resample(self, image: Image.Image, box: Box) -> Pixels:
+        left, top, right, bottom = box
+        self._options.crop_box = self._make_box(left, top, right - left, bottom - top)
+        self._cykooz.resize_pil(image, self._resized, self._options)
+        return self._pixels
+
+
+def open_resizer(size: Size, normalise: Normalise | None = None) -> Resizer:
+    """Return the fastest resizer to this width and height whose libraries are installed."""
+    return FastResizer(size, normalise) if _codec.name == "fast" else Resizer(size, normalise)
+
+
+def transform_images(
+    images: Sequence[bytes], transform: BatchTransform, draws: UInt64Array, resizer: Resizer, out: npt.NDArray[Any]
+) -> dict[int, ImageError]:
+    """Write the transformed images into `out`, shape [n, 3, height, width]; return what those that failed raised."""
+    failed: dict[int, ImageError] = {}
+    headers: list[Header | None] = []
+    for place, data in enumerate(images):
+        try:
+            headers.append(read_bounded_header(data))
+        except ImageError as error:
+            failed[place] = error
+            headers.append(None)
+    sizes = np.array([_upright_size(header) for header in headers], np.int64)
+    boxes, flips = transform.plan(sizes[:, 0], sizes[:, 1], draws)
+    for place, (data, header, box, flip) in enumerate(
+        zip(images, headers, boxes.tolist(), flips.tolist(), strict=True)
+    ):
+        try:
+            if header is not None:
+                resizer.resize(data, header, box, flip, out[place])
+        except ImageError as error:
+            failed[place] = error
+    return failed
+
+
+def _upright_size(header: Header | None) -> Size:
+    if header is None:
+        return 1, 1
+    return (header.height, header.width) if header.swaps_axes else (header.width, header.height)

@@ -1,0 +1,105 @@
+"""Reads members of many shards, of which only some are open at a time."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shardforge.errors import DatasetError
+from shardforge.files import sha256_file
+from shardforge.loader.storage.base import ShardFile, ShardStat, Storage
+
+#: Shards open at a time in a process: more than the blocks of a shuffle hold, fewer than a process may open.
+_OPEN_SHARDS = 128
+
+
+class ShardReader:
+    """Reads from the shards `urls` by their numbers; to be shared by threads, and picklable.
+
+    `stats` (sizes and times, shape [shards, 2]) are those of the indexed shards: a shard that differs from them when it
+    is opened is refused. With `sha256` (one a shard, None where unknown) its content is compared, too, which reads it.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        urls: Sequence[str],
+        stats: npt.NDArray[np.int64],
+        *,
+        sha256: Sequence[str | None] | None = None,
+    ) -> None:
+        self.storage = storage
+        self.urls = urls
+        self.stats = stats
+        self._sha256 = sha256
+        self._files: dict[int, ShardFile] = {}
+        self._lock = threading.Lock()
+
+    def read(self, shard: int, offset: int, size: int) -> bytes:
+        """Return `size` bytes of a shard from `offset` on.
+
+        Raises:
+            DatasetError: the shard cannot be read, ends too early, or is no longer the one that was indexed.
+        """
+        return self._open(shard).read([offset], [size])[0]
+
+    def read_spans(
+        self, shards: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
+    ) -> list[bytes | None]:
+        """Return the bytes of each span, None where its offset is 0; each shard is read in the order of its bytes.
+
+        Raises:
+            DatasetError: see `read`.
+        """
+        order = np.lexsort((offsets, shards))
+        order = order[offsets[order] > 0]
+        numbers = shards[order]
+        cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)] if len(order) else []
+        starts, lengths = offsets[order].tolist(), sizes[order].tolist()
+        data = itertools.chain.from_iterable(
+            self._open(int(numbers[begin])).read(starts[begin:end], lengths[begin:end])
+            for begin, end in itertools.pairwise(cuts)
+        )
+        spans: list[bytes | None] = [None] * len(shards)
+        for place, span in zip(order.tolist(), data, strict=True):
+            spans[place] = span
+        return spans
+
+    def _open(self, shard: int) -> ShardFile:
+        file = self._files.get(shard)
+        if file is not None:
+            return file
+        with self._lock:
+            file = self._files.get(shard)
+            if file is None:
+                file = self.storage.open(self.urls[shard])
+                self._check(shard, file)
+                while len(self._files) >= _OPEN_SHARDS:
+                    del self._files[next(iter(self._files))]  # closes when the last thread is done with it
+                self._files[shard] = file
+            return file
+
+    def _check(self, shard: int, file: ShardFile) -> None:
+        url = self.urls[shard]
+        indexed = ShardStat(*self.stats[shard].tolist())
+        if file.stat != indexed:
+            raise DatasetError(
+                f"{url}: changed since it was indexed: it has {file.stat.size:,} bytes, expected {indexed.size:,}, or "
+                "another time of change; open the dataset again to index it anew"
+            )
+        expected = self._sha256[shard] if self._sha256 is not None else None
+        if expected is not None and sha256_file(Path(url)) != expected:
+            raise DatasetError(f"{url}: its SHA-256 is not that of the manifest; restore it with `shardforge verify`")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
