@@ -105,7 +105,7 @@ class Mapping(ABC):
     def _explain(self, error: Exception) -> ShardforgeError | KeyboardInterrupt | None:
         """Return the sentence for an error that is the user's to act on; None for a mistake in a statement.
 
-        Engines report Ctrl-C in the middle of a statement as an error of their own: that is a KeyboardInterrupt again.
+        An engine may report Ctrl-C in the middle of a statement as an error of its own: then a KeyboardInterrupt.
         """
 
     @contextmanager

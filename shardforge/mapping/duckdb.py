@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -16,6 +17,8 @@ from shardforge.executors import count_cores
 from shardforge.files import explain_os_error
 from shardforge.mapping.base import MEND, Mapping
 from shardforge.mapping.lock import explain_lock
+
+Result = TypeVar("Result")
 
 _MEMORY_BYTES = 3 << 30  # the process needs up to a quarter more than what DuckDB counts
 _MAX_THREADS = 8
@@ -35,31 +38,43 @@ class DuckDBMapping(Mapping):
     def close(self) -> None:
         """Close the database and give its lock back."""
         self._connection.close()
+        self._thread.shutdown()
 
     def _open(self, *, write: bool) -> None:
         memory = min(_MEMORY_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+        self._thread = ThreadPoolExecutor(1, "duckdb")
         self._connection = duckdb.connect(str(self.path), read_only=not write, config={"memory_limit": f"{memory}B"})
         self._connection.execute("SET preserve_insertion_order = false")  # loads need less memory
         self._connection.execute(f"SET threads = {min(count_cores(), _MAX_THREADS)}")
 
     def _execute(self, sql: str, values: dict[str, Any]) -> None:
-        self._connection.execute(sql, values)
+        self._run(self._connection.execute, sql, values)
 
     def _fetch(self, sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql, values).fetchall()
+        return self._run(lambda: self._connection.execute(sql, values).fetchall())
 
     def _stream(self, sql: str, size: int, values: dict[str, Any]) -> Iterator[pa.Table]:
-        with self._connection.sql(sql, params=values).to_arrow_reader(size) as reader:
-            for batch in reader:
+        with self._run(lambda: self._connection.sql(sql, params=values).to_arrow_reader(size)) as reader:
+            while (batch := self._run(next, reader, None)) is not None:
                 yield pa.Table.from_batches([batch])
 
     def _insert(self, table: str, rows: pa.Table) -> None:
         self._connection.register("inserted_rows", rows)
         try:
-            self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM inserted_rows")
+            self._run(self._connection.execute, f"INSERT INTO {table} BY NAME SELECT * FROM inserted_rows")
         finally:
             with suppress(duckdb.Error):  # not the error that matters when the insert has failed
                 self._connection.unregister("inserted_rows")
+
+    def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call DuckDB in a thread of its own, so that this one heeds Ctrl-C: DuckDB looks for signals only now and then."""
+        running = self._thread.submit(function, *arguments)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            self._connection.interrupt()
+            wait([running])
+            raise
 
     def _columns(self) -> list[tuple[Any, ...]]:
         return self.rows("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal")
@@ -68,9 +83,7 @@ class DuckDBMapping(Mapping):
         with suppress(duckdb.Error):  # the engine may have ended the transaction, or have given up the file, itself
             self._connection.execute("ROLLBACK")
 
-    def _explain(self, error: Exception) -> ShardforgeError | KeyboardInterrupt | None:
-        if isinstance(error, duckdb.InterruptException) or str(error) == "Query interrupted":
-            return KeyboardInterrupt()
+    def _explain(self, error: Exception) -> ShardforgeError | None:
         if not isinstance(error, duckdb.Error) or isinstance(error, _MISTAKES):
             return None
         text = str(error).splitlines()[0]
