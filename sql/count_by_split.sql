@@ -1,7 +1,11 @@
 -- count_by_split.sql: one row per split run and split: images, their share of the run in percent, classes and groups.
 WITH counted AS (
     SELECT name, split, CAST(sum(images) AS BIGINT) AS images, count(*) AS groups
-    FROM (SELECT name, split, group_id, count(*) AS images FROM splits GROUP BY name, split, group_id) AS grouped
+    FROM (
+        SELECT s.name, s.split, coalesce(s.group_id, i.content_hash, s.key) AS group_name, count(*) AS images
+        FROM splits AS s LEFT JOIN images AS i ON i.key = s.key
+        GROUP BY 1, 2, 3
+    ) AS grouped
     GROUP BY name, split
 ),
 classed AS (

@@ -75,13 +75,14 @@ CREATE TABLE split_runs (
     tool_version VARCHAR NOT NULL
 );
 
--- One row: a key's place in a split run. `subset` is the smallest nested subset that holds it, or NULL.
+-- One row: a key's place in a split run. `subset` is the smallest nested subset that holds it, or NULL; `group_id` is its
+-- group in a run that groups by a column or by near duplicates, NULL in others, whose groups are contents.
 CREATE TABLE splits (
     name VARCHAR NOT NULL,
     key VARCHAR NOT NULL,
     split VARCHAR NOT NULL,
     subset VARCHAR,
-    group_id VARCHAR NOT NULL
+    group_id VARCHAR
 );
 
 -- One row: a dataset written from this mapping.

@@ -20,8 +20,9 @@ def mapping(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mapping]
     with open_mapping(tmp_path / f"mapping.{request.param}", write=True, create=True) as mapping:
         keys = [f"k{i:02d}" for i in range(20)]
         contents = [f"c{i // 2}" for i in range(20)]
-        mapping.insert("images", pa.table({"key": keys, "source": keys, "path": keys, "content_hash": contents}))
-        assign_splits(mapping, seed=1, shares={"validation": Fraction(1, 2)}, rule="exact")
+        columns = {"key": keys, "source": keys, "path": keys, "content_hash": contents, "author": contents}
+        mapping.insert("images", pa.table(columns))
+        assign_splits(mapping, seed=1, shares={"validation": Fraction(1, 2)}, rule="exact", group_by="author")
         yield mapping
 
 

@@ -152,7 +152,10 @@ def test_a_share_of_the_unseen_records_are_keys(engine: str) -> None:
     with mapping_of(engine, RECORDS) as mapping:
         report = assign_splits(mapping, seed=17, shares=THREE_WAYS, hold_out=hold_out)
         species = species_by_split(mapping)
-        groups = mapping.rows("SELECT split, group_id FROM splits WHERE split LIKE '%unseen'")
+        groups = mapping.rows(
+            "SELECT s.split, coalesce('content:' || i.content_hash, 'key:' || s.key)"
+            " FROM splits AS s JOIN images AS i ON i.key = s.key WHERE s.split LIKE '%unseen'"
+        )
     assert [count.split for count in report.splits] == [split for split in SPLITS if split != "other_heldout"]
     assert species["key_unseen"] & species["test_unseen"]
     assert not species["key_unseen"] & species["train"]
@@ -217,7 +220,7 @@ def test_the_command_holds_out_a_share_or_a_list(photos: Path, tmp_path: Path) -
     names.write_text("genus,species\nSus,scrofa\nFelis,catus\nCanis,lupus\nRara,avis\n")
     by_name = run(*shared, "--hold-out-taxa", names)
     assert "other held-out taxa" in by_name.stdout
-    assert "1 taxa to hold out are the species of no record: Rara avis" in by_name.stderr
+    assert "1 taxon to hold out is the species of no record: Rara avis" in by_name.stderr
     out = tmp_path / "shards"
     written = run("write", "--db", db, "--out", out, "--size", 32, "--label", "species", "--workers", 0)
     assert (out / "test_unseen").is_dir()

@@ -60,8 +60,12 @@ def mapping_of(engine: str, records: list[Record]) -> Iterator[Mapping]:
 
 
 def assigned(mapping: Mapping, name: str = "default") -> dict[str, tuple[str, str]]:
-    """Return key -> (split, group)."""
-    rows = mapping.rows("SELECT key, split, group_id FROM splits WHERE name = $name", name=name)
+    """Return key -> (split, group); a group without a name is that of the content."""
+    rows = mapping.rows(
+        "SELECT s.key, s.split, coalesce(s.group_id, 'content:' || i.content_hash, 'key:' || s.key)"
+        " FROM splits AS s JOIN images AS i ON i.key = s.key WHERE s.name = $name",
+        name=name,
+    )
     assert len({key for key, _, _ in rows}) == len(rows)
     return {key: (split, group) for key, split, group in rows}
 
@@ -237,7 +241,9 @@ def test_subsets_of_train_are_nested_and_follow_the_formula(engine: str) -> None
     subsets = {"big": Fraction(1, 2), "small": Fraction(1, 10)}
     with mapping_of(engine, records) as mapping:
         report = assign_splits(mapping, seed=5, shares=HALF, subsets=subsets)
-        rows = mapping.rows("SELECT split, group_id, subset FROM splits")
+        rows = mapping.rows(
+            "SELECT s.split, 'content:' || i.content_hash, s.subset FROM splits AS s JOIN images AS i ON i.key = s.key"
+        )
     for split, group, subset in rows:
         position = Fraction(int(hashlib.sha256(f"5:subset:{group}".encode()).hexdigest()[:16], 16), 2**64)
         expected = "small" if position < Fraction(1, 10) else "big" if position < Fraction(1, 2) else None

@@ -54,7 +54,7 @@ def compare_runs(mapping: Mapping, request: SplitRequest, parameters: dict[str, 
             (seed, rule, mapping.parse_object(old, "split_runs.parameters")), (request.seed, request.rule, parameters)
         )
         or _compare_records(new, vanished, regrouped)
-        or ["other classes of the same records"] * bool(moved)
+        or ["other contents or classes of the same records"] * bool(moved)
     )
     return Moves(
         causes=tuple(causes),
