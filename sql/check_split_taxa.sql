@@ -6,7 +6,8 @@ FROM (
            CASE r.taxon_rank
                WHEN 'kingdom' THEN i.kingdom WHEN 'phylum' THEN i.phylum WHEN 'class' THEN i."class"
                WHEN 'order' THEN i."order" WHEN 'family' THEN i.family WHEN 'genus' THEN i.genus
-               WHEN 'species' THEN CASE WHEN i.genus <> '' AND substr(i.species, 1, 1) BETWEEN 'a' AND 'z'
+               WHEN 'species' THEN CASE WHEN i.genus <> '' AND (substr(i.species, 1, 1) BETWEEN 'a' AND 'z'
+                                                                OR substr(i.species, 1, 1) = '×')
                                    THEN i.genus || ' ' || i.species ELSE i.species END
            END AS taxon
     FROM (SELECT name, parameters ->> '$.hold_out.rank' AS taxon_rank FROM split_runs) AS r

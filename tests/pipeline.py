@@ -95,4 +95,5 @@ PRELOAD = (
     "import shardforge.dataset.write, shardforge.executors.local, shardforge.images.convert\n"
     "import shardforge.loader.index.parquet, shardforge.loader.index.dali\n"
     "import shardforge.mapping.duckdb, shardforge.mapping.sqlite, shardforge.mapping.update\n"
+    "import shardforge.sources.list_file, shardforge.sources.openmmlab, shardforge.sources.wds\n"
 )

@@ -131,7 +131,7 @@ def test_duplicates_with_different_labels_stay_together_and_are_reported(tmp_pat
     db = tmp_path / "mapping.duckdb"
     run("map", "--db", db, "--source", f"tree=folder:{image_tree}", "--workers", 0)
     result = run("split", "--db", db, "--seed", 17, "--rule", "exact", "--val-split", 30)
-    assert "occur under several labels" in result.stderr
+    assert "1 content occurs under several labels" in result.stderr
     with duckdb.connect(str(db), read_only=True) as connection:
         rows = connection.sql(
             "SELECT count(DISTINCT s.split) FROM splits AS s JOIN images AS i USING (key) "

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from biology import (
     HARD,
@@ -35,7 +36,9 @@ from shardforge.errors import ImageError, SourceError, UsageError
 from shardforge.mapping import open_mapping
 from shardforge.records import RANKS
 from shardforge.sources import parse_source
+from shardforge.sources.ranks import normalise_ranks
 from shardforge.sources.reading import read_record
+from shardforge.taxonomy.taxon import make_taxon
 
 EOL_TABLES = {"names": "../taxon.tab,../provider_ids.csv", "licenses": "../media_manifest_*.csv"}
 METADATA = {"1M": "metadata.tsv", "5M": "metadata.csv"}
@@ -405,6 +408,19 @@ def test_zips_beyond_4_gib_and_behind_other_data_are_read(tmp_path: Path, photos
     assert rows[1]["offset"] >= 5 << 30
     assert read_all(tmp_path, rows) == [image, image]
     (tmp_path / "big.zip").unlink()
+
+
+def test_columns_of_names_are_read_as_one_name_is() -> None:
+    rows = [
+        *(("Anas", "unknown"), ("Anas", "crecca"), ("Anas", "sp."), ("Anas", "cf. crecca"), (None, "Anas crecca")),
+        *(("Salix", "×fragilis"), (None, "× Heucherella"), (None, "Tobacco mosaic virus"), ("Anas", None)),
+    ]
+    genus, species = (pa.array(values, pa.string()) for values in zip(*rows, strict=True))
+    found = normalise_ranks({"genus": genus, "species": species}, len(rows))
+    taxa = [make_taxon({"genus": genus, "species": species}) for genus, species in rows]
+    assert found["genus"].to_pylist() == [taxon.genus or None for taxon in taxa]
+    assert found["species"].to_pylist() == [taxon.species or None for taxon in taxa]
+    assert found["species"].to_pylist()[:4] == [None, "Anas crecca", None, "Anas cf. crecca"]
 
 
 def test_every_hard_case_is_laid_out() -> None:

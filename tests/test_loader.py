@@ -123,7 +123,7 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
 
 def test_text_and_members_that_only_some_samples_have(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for name, data in {"a.sci.txt": "Ara macao".encode(), "b.sci.txt": b"\xff", "b.json": b"[1]"}.items():
+        for name, data in {"a.sci.txt": b"Ara macao", "b.sci.txt": b"\xff", "b.json": b"[1]"}.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
@@ -152,10 +152,10 @@ def test_images_with_an_orientation_come_upright(tmp_path: Path, photos: Path) -
     assert np.abs(pixels.transpose(1, 2, 0) - upright).max() <= 6
 
 
-@given(
-    st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 2**64 - 1),
-    st.sampled_from([RandomResizedCrop(224), RandomResizedCrop(96, scale=(0.9, 1.0), ratio=(0.5, 0.6)), CenterCrop(64)]),
-)  # fmt: skip
+TRANSFORMS = [RandomResizedCrop(224), RandomResizedCrop(96, scale=(0.9, 1.0), ratio=(0.5, 0.6)), CenterCrop(64)]
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 2**64 - 1), st.sampled_from(TRANSFORMS))
 def test_boxes_lie_inside_the_image(width: int, height: int, draw: int, transform: BatchTransform) -> None:
     draws = np.array([draw], np.uint64)
     (left, top, right, bottom), flip = (

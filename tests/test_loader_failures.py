@@ -88,6 +88,7 @@ def test_a_bad_image_is_named(out: Path, workers: Any, number: int) -> None:
     shard = first_shard(out)
     (key,) = damage(shard, 3)
     loader = ShardLoader(crops(out), global_batch_size=8, workers=workers, num_workers=number)
+    place = rf"{shard.name}: sample {key}, image at byte [\d,]+: "
     with pytest.raises(ImageError, match=place + "the bytes are not those of a known image"):
         list(loader)
     loader.close()

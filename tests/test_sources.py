@@ -55,7 +55,11 @@ def test_a_source_is_name_kind_and_absolute_root(image_tree: Path, monkeypatch: 
         ("photos", {}, "expected NAME=KIND:ROOT"),
         ("photos=folder", {}, "expected NAME=KIND:ROOT"),
         ("Photos=folder:.", {}, "'Photos' may only have"),
-        ("photos=floder:.", {}, "'floder' is not known; choose one of bioscan, eol, folder, inat21, list, openmmlab, table, wds"),
+        (
+            "photos=floder:.",
+            {},
+            "'floder' is not known; choose one of bioscan, eol, folder, inat21, list, openmmlab, table, wds",
+        ),
         ("photos=folder:/not/there", {}, "/not/there does not exist"),
         ("photos=table:.", {}, "is not a file"),
         ("photos=folder:.", {"lable": "top"}, "no such option; it has: label: top"),

@@ -172,6 +172,8 @@ def test_many_unknown_licences_are_counted_together() -> None:
         ("CC BY-SA 3.0 DE", "CC BY-SA 3.0"),
         ("CC0", "CC0 1.0"),
         ("CC0_1_0", "CC0 1.0"),
+        ("cc-0", "CC0 1.0"),
+        ("cc-0-1.0", "CC0 1.0"),
         ("https://creativecommons.org/publicdomain/zero/1.0/", "CC0 1.0"),
         ("Public Domain", "Public domain"),
         ("Public Domain Mark 1.0", "Public Domain Mark 1.0"),

@@ -42,7 +42,7 @@ ALL_RIGHTS_RESERVED = Licence(
 #: Each way of writing a part of a licence's name, and the short one.
 _SHORT_FORMS = (
     (r"^(\(c\)|©).*,\s*(?=(some|all|no) rights reserved)", ""),
-    (r"\bcc0", "zero "),
+    (r"\bcc[\s_-]*0", "zero "),
     (r"(?<=\d)_(?=\d)", "."),
     (r"non[\s_-]*commercial", "nc"),
     (r"no[\s_-]*deriv(ative)?s?([\s_-]+works?)?", "nd"),

@@ -13,7 +13,6 @@ from shardforge import __version__
 from shardforge.cli.bench_loader import bench_loader_command
 from shardforge.cli.card import card_command, catalog_command
 from shardforge.cli.duplicates import duplicates_command
-from shardforge.cli.endings import one_line_errors
 from shardforge.cli.index import index_command
 from shardforge.cli.leaks import leaks_command
 from shardforge.cli.map import map_command
@@ -21,6 +20,7 @@ from shardforge.cli.split import split_command
 from shardforge.cli.stats import stats_command
 from shardforge.cli.verify import verify_command
 from shardforge.cli.write import write_command
+from shardforge.endings import one_line_errors
 
 
 class _Group(click.Group):

@@ -11,9 +11,7 @@ from shardforge.cli.progress import Progress
 @click.command("index")
 @click.argument("inputs", nargs=-1, required=True, metavar="PATHS...")
 @click.option("--split", help="Split to index, where PATHS is an _info.json or a folder with several.")
-@click.option(
-    "--dali", is_flag=True, help="Write NAME.idx beside each NAME.tar, too, for DALI's webdataset reader."
-)
+@click.option("--dali", is_flag=True, help="Write NAME.idx beside each NAME.tar, too, for DALI's webdataset reader.")
 @executor_options
 @json_option
 def index_command(

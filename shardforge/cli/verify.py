@@ -91,7 +91,14 @@ def _verify_tars(
     from shardforge.verify.shardlist import verify_shardlist
 
     classes = len(read_lines(class_file)) if class_file else None
-    return verify_shardlist(shardlist, level, pool, classes=classes, progress=progress)
+    found = verify_shardlist(shardlist, level, pool, classes=classes, progress=progress)
+    if 0 < found.unlabelled < found.samples:
+        click.echo(
+            f"Note: {found.unlabelled:,} of {found.samples:,} samples have no .cls; that is good where it was meant, "
+            "as by `shardforge write --unlabelled keep`",
+            err=True,
+        )
+    return found.problems
 
 
 def _verify_info(info: Path, level: str, db: Path | None, pool: Executor, progress: Progress) -> list[Problem]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -69,8 +70,24 @@ def _digest(table: pa.Table, split: str, options: WriteOptions) -> str:
     chosen = options.to_json()
     texts = {extension: [TEXT_RULES, TEXTS[kind]] for extension, kind in options.text_members.items()}
     deciding = [chosen["conversion"], options.members_of(split), chosen["encoder"], texts]
-    content = [deciding, columns, unhashed.to_pylist(), *(table[name].to_pylist() for name in columns)]
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    header = json.dumps([deciding, columns, table.num_rows], ensure_ascii=False)
+    digest = hashlib.sha256(header.encode("utf-8", "surrogatepass"))
+    for values in (unhashed, *(table[name] for name in columns)):
+        for part in _iter_content(values):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _iter_content(column: pa.ChunkedArray) -> Iterator[bytes]:
+    """Yield what a column of texts or integers holds, however it is cut into chunks."""
+    if not pa.types.is_string(column.type):
+        yield np.asarray(pc.is_valid(column)).tobytes()
+        yield np.asarray(pc.fill_null(column, 0).cast(pa.int64())).tobytes()
+        return
+    yield np.asarray(pc.fill_null(pc.binary_length(column), -1)).tobytes()
+    for chunk in column.chunks:
+        texts = pa.ListArray.from_arrays(pa.array([0, len(chunk)], pa.int32()), pc.fill_null(chunk, ""))
+        yield pc.binary_join(texts, "")[0].as_buffer().to_pybytes()
 
 
 def cut_shards(batches: Iterator[pa.Table], count: int, options: WriteOptions) -> Iterator[pa.Table]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextlib import suppress
+from threading import Thread
 from typing import Any, TypeVar
 
 import duckdb
@@ -38,11 +39,9 @@ class DuckDBMapping(Mapping):
     def close(self) -> None:
         """Close the database and give its lock back."""
         self._connection.close()
-        self._thread.shutdown()
 
     def _open(self, *, write: bool) -> None:
         memory = min(_MEMORY_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-        self._thread = ThreadPoolExecutor(1, "duckdb")
         self._connection = duckdb.connect(str(self.path), read_only=not write, config={"memory_limit": f"{memory}B"})
         self._connection.execute("SET preserve_insertion_order = false")  # loads need less memory
         self._connection.execute(f"SET threads = {min(count_cores(), _MAX_THREADS)}")
@@ -67,13 +66,16 @@ class DuckDBMapping(Mapping):
                 self._connection.unregister("inserted_rows")
 
     def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call DuckDB in a thread of its own, so that this one heeds Ctrl-C: DuckDB looks for signals only now and then."""
-        running = self._thread.submit(function, *arguments)
+        """Call DuckDB in another thread, so that this one heeds Ctrl-C: DuckDB itself looks for signals too rarely."""
+        result: Future[Result] = Future()
+        thread = Thread(target=_fulfil, args=(result, function, arguments), daemon=True)
         try:
-            return running.result()
+            thread.start()
+            return result.result()
         except KeyboardInterrupt:
             self._connection.interrupt()
-            wait([running])
+            if thread.is_alive():
+                thread.join()
             raise
 
     def _columns(self) -> list[tuple[Any, ...]]:
@@ -96,3 +98,10 @@ class DuckDBMapping(Mapping):
         if "orrupt" in text or "Could not read enough bytes" in text:
             return MappingError(f"{self.path}: damaged ({text}); {MEND}")
         return MappingError(f"{self.path}: {text}")
+
+
+def _fulfil(result: Future[Result], function: Callable[..., Result], arguments: tuple[Any, ...]) -> None:
+    try:
+        result.set_result(function(*arguments))
+    except Exception as error:
+        result.set_exception(error)

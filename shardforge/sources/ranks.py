@@ -10,10 +10,7 @@ import pyarrow.compute as pc
 from shardforge.records import RANKS
 from shardforge.taxonomy.kingdoms import normalise_kingdoms
 from shardforge.taxonomy.normalise import normalise_names
-
-#: A genus, with its hybrid sign, before an epithet.
-_GENUS = r"^(?P<genus>(?:× )?[^ ]+) [^ ]"
-_EPITHET = r"^[ _]*(×|\p{Ll})"
+from shardforge.taxonomy.taxon import full_species, genera_of
 
 
 def normalise_ranks(columns: Mapping[str, pa.Array], rows: int) -> dict[str, pa.Array]:
@@ -24,21 +21,17 @@ def normalise_ranks(columns: Mapping[str, pa.Array], rows: int) -> dict[str, pa.
             alone.
         rows: Their number.
 
-    A genus that is not given is the first word of the species; every other gap stays one.
+    A genus that is not given is that of the species (see `shardforge.taxonomy.taxon`); every other gap stays one.
     """
     found = {
         rank: (normalise_kingdoms if rank == "kingdom" else normalise_names)(columns[rank])
         if rank in columns
         else pa.nulls(rows, pa.string())
-        for rank in RANKS
+        for rank in RANKS[:-1]
     }
-    if "species" in columns:
-        given = columns["species"].cast(pa.string())
-        whole = normalise_names(pc.binary_join_element_wise(found["genus"], given, " "))
-        epithet = pc.match_substring_regex(given, _EPITHET).fill_null(False)
-        found["species"] = pc.if_else(epithet, pc.coalesce(whole, found["species"]), found["species"])
-        first = pc.struct_field(pc.extract_regex(found["species"], _GENUS), "genus")
-        found["genus"] = pc.coalesce(found["genus"], first)
+    species = columns.get("species", pa.nulls(rows)).cast(pa.string())
+    found["species"] = full_species(found["genus"], species)
+    found["genus"] = pc.coalesce(found["genus"], genera_of(found["species"]))
     return found
 
 

@@ -47,14 +47,16 @@ class Taxon:
 def make_taxon(names: Mapping[str, str | None]) -> Taxon:
     """Return the taxon for names by rank as a file has them, in normal form.
 
-    `species` may be the whole name or, beside a genus, the epithet alone. A genus that is not given is the first word
-    of the species.
+    `species` may be the whole name or, beside a genus, the epithet alone; beside a genus, one that says no more than the
+    genus (`Anas sp.`) is none. A genus that is not given is the first word of the species.
     """
     known = {rank: normalise_name(names.get(rank) or "") for rank in RANKS}
     known["kingdom"] = normalise_kingdom(known["kingdom"])
     written = (names.get("species") or "").strip(" _")
     if known["genus"] and known["species"] and is_epithet(written):
         known["species"] = normalise_name(f"{known['genus']} {written}")
+    if known["species"] == known["genus"]:  # `Anas sp.`
+        known["species"] = ""
     known["genus"] = known["genus"] or genus_of(known["species"])
     return Taxon(*known.values())
 
@@ -72,12 +74,25 @@ def genus_of(species: str) -> str:
     return " ".join(words[:2]) if words[0] == "×" else words[0]
 
 
+def genera_of(species: pa.Array) -> pa.Array:
+    """Return `genus_of` each species, null for none. Every distinct name is worked on once."""
+    import pyarrow as pa
+
+    encoded = species.dictionary_encode()
+    genera = [genus_of(name) or None for name in encoded.dictionary.to_pylist()]
+    return pa.array(genera, pa.string()).take(encoded.indices)
+
+
 def full_species(genus: pa.Array, species: pa.Array) -> pa.Array:
-    """Return species in normal form from those as written; the genus, in normal form, goes before an epithet alone."""
+    """Return species in normal form from those as written; the genus, in normal form, goes before an epithet alone.
+
+    What says no more than the genus (`Anas sp.`) is null.
+    """
     import pyarrow.compute as pc
 
     normal = normalise_names(species)
     trimmed = pc.utf8_trim(species, " _")
     alone = pc.and_(pc.is_valid(genus), pc.and_(pc.is_valid(normal), pc.match_substring_regex(trimmed, _EPITHET)))
     whole = pc.binary_join_element_wise(genus, pc.if_else(alone, trimmed, None), " ")
-    return pc.coalesce(normalise_names(whole), normal)
+    full = pc.coalesce(normalise_names(whole), normal)
+    return pc.if_else(pc.equal(full, genus).fill_null(False), None, full)

@@ -51,12 +51,16 @@ class ShardCheck:
 
 @dataclass(frozen=True)
 class ShardFindings:
-    """What was found: problems, the file's SHA-256 where it was computed, samples and 64-bit hashes of their keys."""
+    """What was found: problems, the file's SHA-256 where it was computed, samples and 64-bit hashes of their keys.
+
+    `incomplete` samples lack a member that is optional.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     sha256: str | None = None
     samples: int | None = None
     keys: np.ndarray | None = None
+    incomplete: int = 0
 
 
 def verify_shard(check: ShardCheck) -> ShardFindings:
@@ -109,6 +113,7 @@ def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFin
         return ShardFindings([Problem("shard_truncated", check.file, found="an empty file")], sha256)
     problems: list[Problem] = []
     keys: list[str] = []
+    incomplete = 0
     with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view:
         shapes: Counter[tuple[str, ...]] = Counter()
         samples: dict[str, tuple[str, ...]] = {}
@@ -116,7 +121,9 @@ def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFin
             for key, members in _group_samples(iter_members(view)):
                 if key in samples:
                     problems.append(Problem("key_twice", check.file, key))
-                shape = tuple(name for member in members if (name := _extension(member.name)) not in check.optional)
+                extensions = tuple(_extension(member.name) for member in members)
+                incomplete += not check.optional <= set(extensions)
+                shape = tuple(name for name in extensions if name not in check.optional)
                 samples[key] = shape
                 shapes[tuple(sorted(set(shape)))] += 1
                 keys.append(key)
@@ -127,7 +134,7 @@ def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFin
         problems += _check_shapes(check.file, samples, shapes)
     if check.samples is not None and check.samples != len(keys):
         problems.append(Problem("shard_samples", check.file, expected=str(check.samples), found=str(len(keys))))
-    return ShardFindings(problems, sha256, len(keys), _hash_keys(keys))
+    return ShardFindings(problems, sha256, len(keys), _hash_keys(keys), incomplete)
 
 
 def _group_samples(members: Iterator[Member]) -> Iterator[tuple[str, list[Member]]]:

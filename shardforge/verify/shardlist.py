@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,19 @@ from shardforge.verify.problems import Problem
 from shardforge.verify.shard import ShardCheck, verify_shard
 
 
+#: Where nothing says which samples have a class, a sample without one is no damage.
+_OPTIONAL = frozenset({"cls"})
+
+
+@dataclass(frozen=True)
+class ShardlistFindings:
+    """The problems of all shards, their samples, and how many of these have no `.cls`."""
+
+    problems: list[Problem]
+    samples: int
+    unlabelled: int
+
+
 def verify_shardlist(
     patterns: Sequence[str],
     level: str,
@@ -22,8 +36,8 @@ def verify_shardlist(
     *,
     classes: int | None,
     progress: Callable[[str, int, int], None],
-) -> list[Problem]:
-    """Return the problems of the shards that `patterns` (paths with braces or *, or folders) name.
+) -> ShardlistFindings:
+    """Return what is wrong with the shards that `patterns` (paths with braces or *, or folders) name.
 
     Level "decode" reads everything, "size" only looks whether the shards are there.
 
@@ -31,15 +45,17 @@ def verify_shardlist(
         UsageError: the patterns name no path.
     """
     paths = [path for pattern in patterns for path in _expand(pattern)]
-    checks = [ShardCheck(path, path, level, classes=classes) for path in dict.fromkeys(paths)]
+    checks = [ShardCheck(path, path, level, classes=classes, optional=_OPTIONAL) for path in dict.fromkeys(paths)]
     problems: dict[str, list[Problem]] = {}
     hashes: list[np.ndarray] = []
     owners: list[int] = []
+    unlabelled = 0
     progress(f"verify ({level})", 0, len(checks))
     numbers = {check.path: number for number, check in enumerate(checks)}
     for result in executor.run(verify_shard, checks):
         found = result.unwrap()
         problems[result.task.path] = found.problems
+        unlabelled += found.incomplete
         if found.keys is not None:
             hashes.append(found.keys)
             owners += [numbers[result.task.path]] * len(found.keys)
@@ -49,7 +65,7 @@ def verify_shardlist(
         problems[checks[second].path].append(
             Problem("key_twice", checks[second].path, found=f"keys that are in {places}, too")
         )
-    return [problem for check in checks for problem in problems[check.path]]
+    return ShardlistFindings([problem for check in checks for problem in problems[check.path]], len(owners), unlabelled)
 
 
 def _expand(pattern: str) -> list[str]:

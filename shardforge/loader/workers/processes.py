@@ -7,6 +7,7 @@ this process ends, however that ends, and one that dies is an error, not a wait.
 from __future__ import annotations
 
 import multiprocessing
+import queue
 import sys
 import threading
 import traceback
@@ -166,12 +167,19 @@ def _work(
     threading.Thread(target=exit_with_driver, daemon=True).start()
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)  # the workers share the cores already
-    while True:
-        try:
-            request, slot = connection.recv()
-        except EOFError:
-            return
-        connection.send(_answer(maker, layout, shared, request, slot))
+    # Requests are taken as they come: else loader and worker could both wait for the other to empty a full pipe.
+    requests: queue.SimpleQueue[tuple[GlobalBatch, int] | None] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, requests), daemon=True).start()
+    while (asked := requests.get()) is not None:
+        connection.send(_answer(maker, layout, shared, *asked))
+
+
+def _receive(connection: Connection[Any, Any], requests: queue.SimpleQueue[tuple[GlobalBatch, int] | None]) -> None:
+    try:
+        while True:
+            requests.put(connection.recv())
+    except EOFError:
+        requests.put(None)
 
 
 def _answer(
