@@ -66,6 +66,14 @@ def test_what_leaks_can_be_excluded_as_reported(db: Path, benchmark_folder: Path
     assert (found["leaking_images"], found["excluded_images"]) == (0, 2)
 
 
+def test_a_list_of_leaks_made_again_lets_nothing_back_in(db: Path, benchmark_folder: Path, tmp_path: Path) -> None:
+    report = tmp_path / "leaks"
+    for code in (1, 0, 0):
+        run("leaks", "--db", db, "--against", benchmark_folder, "--workers", 0, "--report", report, code=code)
+        options = ("--val-split", 30, "--rule", "exact", "--exclude", report / "leaks.csv")
+        run("split", "--db", db, "--seed", 17, *options)
+
+
 def test_data_that_shares_nothing_is_clean(db: Path, photos: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()

@@ -233,7 +233,7 @@ def test_text_that_no_database_can_hold_is_refused(db: Path) -> None:
 def test_another_schema_version_is_refused(db: Path) -> None:
     with create(db) as mapping:
         mapping.execute("UPDATE mapping_info SET schema_version = 7, tool_version = '9.0'")
-    with pytest.raises(MappingError, match=r"schema version 7, made by shardforge 9.0; this .* reads version 1: use"):
+    with pytest.raises(MappingError, match=r"schema version 7, made by shardforge 9.0; this .* reads version 2: use"):
         open_mapping(db)
 
 

@@ -258,6 +258,15 @@ def test_mapping_and_shards_are_reconciled(pristine: Path, tmp_path: Path) -> No
     assert f"{lost[1][0]}: the mapping says something else" in found.stderr
 
 
+def test_a_split_run_that_changed_since_is_a_problem(pristine: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(pristine, tmp_path / "copy"))
+    db, out = folder / "mapping.duckdb", folder / "shards"
+    write(db, out, "--label", "family")
+    run("split", "--db", db, "--seed", 18, "--rule", "exact", "--val-split", 20)
+    found = run("verify", out, "--db", db, "--workers", 0, code=1)
+    assert "keys in other splits: the run changed since" in found.stderr
+
+
 def test_foreign_shards_by_braces(out: Path) -> None:
     pattern = f"{out}/train/shards-train-{{000000..000004}}.tar"
     assert run("verify", "--shardlist", pattern, "--workers", 0).stdout == ""

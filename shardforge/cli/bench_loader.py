@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from shardforge.cli.options import json_option, print_json, print_table
+from shardforge.cli.options import cache_options, json_option, print_json, print_table
 
 
 @click.command("bench-loader")
@@ -22,6 +24,7 @@ from shardforge.cli.options import json_option, print_json, print_table
     help="Pretend that a training step takes this long.",
 )
 @click.option("--seconds", type=click.FloatRange(min=0), default=10.0, show_default=True, help="How long to read.")
+@cache_options
 @json_option
 def bench_loader_command(
     inputs: tuple[str, ...],
@@ -32,6 +35,8 @@ def bench_loader_command(
     workers: int | None,
     step_ms: float,
     seconds: float,
+    cache_dir: Path | None,
+    cache_size: float,
     as_json: bool,
 ) -> None:
     """Measure how fast the samples of PATHS are read on this machine: samples/s, MB/s, and how long training waits.
@@ -43,6 +48,7 @@ def bench_loader_command(
     shardforge bench-loader shards/_info.json --split train --workers 8 --step-ms 80
     """
     from shardforge.loader.measure import measure_loader
+    from shardforge.loader.storage import RemoteOptions
 
     measured = measure_loader(
         inputs[0] if len(inputs) == 1 else inputs,
@@ -52,6 +58,7 @@ def bench_loader_command(
         workers=workers,
         step_seconds=step_ms / 1000,
         seconds=seconds,
+        remote=RemoteOptions(cache_dir, int(cache_size * (1 << 30))),
     )
     if as_json:
         print_json(measured._asdict())

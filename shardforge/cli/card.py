@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from shardforge.cli.options import json_option, print_json
-from shardforge.cli.progress import Progress
+from shardforge.progress import Progress
 
 
 @click.command("catalog")

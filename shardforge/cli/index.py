@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from shardforge.cli.options import executor_options, json_option, print_json, print_table
-from shardforge.cli.progress import Progress
+from shardforge.cli.options import cache_options, executor_options, json_option, print_json, print_table
+from shardforge.progress import Progress
 
 
 @click.command("index")
 @click.argument("inputs", nargs=-1, required=True, metavar="PATHS...")
 @click.option("--split", help="Split to index, where PATHS is an _info.json or a folder with several.")
 @click.option("--dali", is_flag=True, help="Write NAME.idx beside each NAME.tar, too, for DALI's webdataset reader.")
+@cache_options
 @executor_options
 @json_option
 def index_command(
@@ -21,6 +24,8 @@ def index_command(
     executor: str,
     workers: int | None,
     ray_address: str | None,
+    cache_dir: Path | None,
+    cache_size: float,
     as_json: bool,
 ) -> None:
     """Index the shards of PATHS, so that training opens them at once: an _info.json, a folder, tars, names with braces.
@@ -36,13 +41,15 @@ def index_command(
     from shardforge.loader.index import open_index
     from shardforge.loader.index.dali import write_dali_index
     from shardforge.loader.inputs import open_inputs
+    from shardforge.loader.storage import RemoteOptions
 
     shards = open_inputs(inputs[0] if len(inputs) == 1 else inputs, split=split)
     with (
         Progress(quiet=as_json) as progress,
         open_executor(executor, workers, preload=("shardforge.loader.index.walk",), address=ray_address) as pool,
     ):
-        index = open_index([shards], executor=pool, progress=progress)
+        remote = RemoteOptions(cache_dir, int(cache_size * (1 << 30)))
+        index = open_index([shards], remote=remote, executor=pool, progress=progress)
         if dali:
             tasks = [shard.url for shard in shards.shards]
             for done, result in enumerate(pool.run(write_dali_index, tasks), 1):

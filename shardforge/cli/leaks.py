@@ -18,7 +18,7 @@ from shardforge.cli.options import (
     print_json,
     print_table,
 )
-from shardforge.cli.progress import Progress
+from shardforge.progress import Progress
 from shardforge.reasons import MEANING
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import click
 
 from shardforge.cli.names import names_options, names_to_json, print_names, read_names
 from shardforge.cli.options import count_of, db_option, executor_options, json_option, print_json, print_table
-from shardforge.cli.progress import Progress
 from shardforge.errors import SourceError, UsageError
+from shardforge.progress import Progress
 from shardforge.reasons import MEANING
 
 if TYPE_CHECKING:

@@ -47,6 +47,26 @@ def executor_options(command: Command) -> Command:
     return command
 
 
+def cache_options(command: Command) -> Command:
+    """Add `--cache-dir` and `--cache-size`: where shards behind URLs are kept."""
+    for option in (
+        click.option(
+            "--cache-size",
+            type=click.FloatRange(min=0),
+            default=32.0,
+            show_default=True,
+            help="GiB of remote shards kept; 0 keeps none and reads the parts that are needed.",
+        ),
+        click.option(
+            "--cache-dir",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Folder for shards behind URLs. [default: the user's cache]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def distance_option(command: Command) -> Command:
     """Add `--distance`: how alike two pictures must be."""
     return click.option(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from shardforge.cli.options import db_option, json_option, print_json
-from shardforge.cli.progress import Progress
 from shardforge.cli.split_report import print_report, to_json, warn_about
 from shardforge.errors import UsageError
+from shardforge.progress import Progress
 
 if TYPE_CHECKING:
     from shardforge.splits import HoldOut

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardforge.cli.options import db_option, json_option, print_json, print_table
-from shardforge.cli.progress import Progress
 from shardforge.errors import UsageError
+from shardforge.progress import Progress
 
 if TYPE_CHECKING:
     from shardforge.mapping import Mapping
@@ -44,6 +44,7 @@ _HEADERS = {
     "redistribution": "copies",
     "derivatives": "changes",
     "without_author": "no author",
+    "with_license": "with licence",
 }
 _MOST_ROWS = 20
 _MOST_LETTERS = 32

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shardforge.cli.options import executor_options, json_option, print_json
-from shardforge.cli.progress import Progress
+from shardforge.progress import Progress
 
 if TYPE_CHECKING:
     from shardforge.executors import Executor

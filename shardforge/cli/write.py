@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardforge.cli.options import count_of, db_option, executor_options, json_option, print_json, print_table
-from shardforge.cli.progress import Progress
 from shardforge.dataset.budget import Budget
+from shardforge.progress import Progress
 
 if TYPE_CHECKING:
     from shardforge.dataset.options import WriteOptions

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from shardforge.duplicates.leaks import Leaks
@@ -20,7 +21,7 @@ SHEET_FILE = "leaks.png"
 _SHOWN_PAIRS = 24
 _COLUMNS = (
     *("key", "reason", "kind", "distance", "image", "image_label", "image_split"),
-    *("against", "against_image", "against_label"),
+    *("against", "against_image", "against_label", "excluded"),
 )
 # Identical files need no picture to be believed; near ones come first.
 _SHOWN_ORDER = [("kind", "descending"), ("distance", "ascending"), ("key", "ascending")]
@@ -40,14 +41,17 @@ def write_leaks(mapping: Mapping, found: Sequence[Leaks], folder: Path) -> None:
 
 
 def _rows(leaks: Leaks) -> pa.Table:
-    """Return the rows of the CSV; `key` and `reason` are what an exclusion list reads."""
-    rows = leaks.open
+    """Return the rows of the CSV; `key` and `reason` are what an exclusion list reads.
+
+    Images that a list keeps out already stand there, too: excluding by this file would else let them in again.
+    """
+    rows = leaks.rows
     name = leaks.collection.name
     others = leaks.collection.rows.take(rows["number"])
     reasons = [f"{kind} duplicate of {name}" for kind in rows["kind"].to_pylist()]
     described = [rows[column] for column in ("kind", "distance", "image", "label", "split")]
     columns = [rows["key"], pa.array(reasons, pa.string()), *described]
-    columns += [pa.repeat(name, rows.num_rows), others["path"], others["label"]]
+    columns += [pa.repeat(name, rows.num_rows), others["path"], others["label"], pc.equal(rows["excluded"], 1)]
     return pa.table(columns, _COLUMNS)
 
 

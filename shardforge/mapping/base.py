@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Version of the tables in sql/schema.sql; a mapping of another version is refused.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 BATCH_ROWS = 65_536
 

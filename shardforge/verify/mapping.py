@@ -35,7 +35,7 @@ def verify_mapping(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:
         )
     try:
         _load_packed(mapping, manifest)
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException, KeyError):
         return  # `check_index` says what is wrong with the index; without it the keys in the shards are unknown
     for code, name, expected in (
         ("mapping_missing", "select_packed_unknown", "a record"),
@@ -48,6 +48,16 @@ def verify_mapping(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:
             yield Problem(code, str(mapping.path), key, expected, shard=False)
         if len(rows) > _MOST:
             yield Problem(code, str(mapping.path), found=f"{len(rows)} keys in all", shard=False)
+    yield from _compare_split(mapping, manifest)
+
+
+def _compare_split(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:
+    """Say whether the split run that the dataset was written from was made anew since."""
+    run = manifest.ours.get("options", {}).get("split_run")
+    [(moved,)] = mapping.rows(mapping.query("count_packed_moved"), run=run)
+    if moved:
+        found = f"{moved:,} keys in other splits: the run changed since; write the dataset again with --replace"
+        yield Problem("mapping_value", str(mapping.path), f"split run {run}", "the splits of the shards", found, False)
 
 
 def _load_packed(mapping: Mapping, manifest: Manifest) -> None:
