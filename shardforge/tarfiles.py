@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from mmap import mmap
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from shardforge.errors import DatasetError
-from shardforge.files import FileView
 from shardforge.paths import path_to_text
 
 BLOCK = 512
@@ -30,6 +28,14 @@ class TruncatedTarError(TarError):
     """A tar ends before its end-of-archive mark."""
 
 
+class TarBytes(Protocol):
+    """The bytes of a tar: in memory, mapped, or read from a file as they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes | memoryview: ...
+
+
 class Member(NamedTuple):
     """One regular file in a tar.
 
@@ -46,7 +52,7 @@ class Member(NamedTuple):
     size: int
 
 
-def iter_members(view: memoryview | mmap | FileView) -> Iterator[Member]:
+def iter_members(view: TarBytes) -> Iterator[Member]:
     """Yield the regular files of the tar in `view`, in order; directories and links are passed over.
 
     Raises:
@@ -136,7 +142,7 @@ def _read_pax(data: bytes, position: int) -> dict[bytes, bytes]:
     return records
 
 
-def _check_tail(view: memoryview | mmap | FileView, position: int) -> None:
+def _check_tail(view: TarBytes, position: int) -> None:
     """Allow nothing but zeros from the end mark on: what follows would never be read."""
     for start in range(position, len(view), _CHECK_BLOCK):
         if any(view[start : start + _CHECK_BLOCK]):

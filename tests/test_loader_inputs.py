@@ -45,7 +45,9 @@ def test_manifest_gives_shards_sizes_checksums_and_classes(dataset: Path) -> Non
     assert [shard.samples for shard in found.shards] == content["shard_lengths"]
     assert [shard.bytes for shard in found.shards] == content["shard_bytes"]
     assert [shard.sha256 for shard in found.shards] == content["shard_sha256"]
-    assert (found.classes, found.base, found.split) == (("birds", "fish", "mammals"), dataset, "train")
+    assert (found.classes, found.split) == (("birds", "fish", "mammals"), "train")
+    assert found.index == str(dataset / "index" / "train.parquet")
+    assert [shard.row_group for shard in found.shards] == list(range(len(content["filenames"])))
 
 
 def test_folder_with_a_manifest_and_an_alias_are_the_same_split(dataset: Path) -> None:
@@ -63,7 +65,7 @@ def test_url_gives_the_same_shards(dataset: Path) -> None:
     assert [shard.url for shard in found.shards] == [
         shard.url.replace(str(dataset), "memory://inputs") for shard in local.shards
     ]
-    assert (found.classes, found.base) == (local.classes, None)
+    assert (found.classes, found.index) == (local.classes, "memory://inputs/index/train.parquet")
 
 
 def test_remote_folder_and_braces(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from shardforge.dataset.plan import Plan, PlannedShard, read_plan, read_planned_
 from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.dataset.tarwriter import ShardWriter
 from shardforge.errors import DatasetError, ImageError
-from shardforge.files import atomic_write, sha256_file
+from shardforge.files import atomic_write, explain_os_error, sha256_file
 from shardforge.images.convert import Conversion, Converted, convert_image
 from shardforge.records import RANKS
 from shardforge.sources.reading import read_record
@@ -78,10 +78,12 @@ def write_shard(task: ShardTask) -> ShardResult:
     if shard is None or shard.digest != task.digest:
         raise DatasetError(f"{layout.plan}: another run replaced it; let that run end, then run this one again")
     receipt = find_receipt(layout, shard)
-    if receipt is None or not _can_keep(task, layout, shard, receipt):
-        receipt = _write(task, layout, plan, shard)
-        return _result(receipt, kept=False)
-    return _result(receipt, kept=True)
+    try:
+        if receipt is not None and _can_keep(task, layout, shard, receipt):
+            return _result(receipt, kept=True)
+    except OSError as error:
+        raise explain_os_error(error, layout.out / shard.path) from error
+    return _result(_write(task, layout, plan, shard), kept=False)
 
 
 def _result(receipt: Receipt, *, kept: bool) -> ShardResult:

@@ -17,7 +17,8 @@ from shardforge.loader.decode import IMAGE_EXTENSIONS, decode_member
 from shardforge.loader.index import open_index
 from shardforge.loader.inputs import Place, ShardSet, open_inputs
 from shardforge.loader.members import IMAGE, locate_members, read_members
-from shardforge.loader.storage import Storage
+from shardforge.loader.network import hide_credentials
+from shardforge.loader.storage import RemoteOptions
 from shardforge.loader.transforms import BatchTransform
 from shardforge.progress import Progress
 
@@ -39,7 +40,8 @@ class ShardDataset:
     `transform` is applied to the image. One of `shardforge.loader.transforms` works on whole batches in a `ShardLoader`
     and makes uint8 arrays of shape [3, height, width]; any other callable gets the PIL image.
 
-    `inputs` is what `open_inputs` reads, or sets of shards that were opened before. A `torch.utils.data.DataLoader`
+    `inputs` is what `open_inputs` reads, or sets of shards that were opened before; shards behind URLs are read as
+    `remote` says: without it, whole and through the user's cache. A `torch.utils.data.DataLoader`
     takes the dataset as it is. Picklable, safe after fork and spawn; torch itself is not needed.
 
     Attributes:
@@ -56,12 +58,12 @@ class ShardDataset:
         members: Sequence[str] | None = None,
         transform: Transform | None = None,
         decode: bool = True,
-        storage: Storage | None = None,
+        remote: RemoteOptions | None = None,
         check_sha256: bool = False,
     ) -> None:
         sets = _open_sets(inputs, split)
         with Progress() as progress:
-            self.index = open_index(sets, storage=storage, progress=progress, check_sha256=check_sha256)
+            self.index = open_index(sets, remote=remote, progress=progress, check_sha256=check_sha256)
         self.classes = sets[0].classes
         ends = np.cumsum([len(part.shards) for part in sets])
         self.sizes = [int(part.sum()) for part in np.split(self.index.lengths, ends[:-1])]
@@ -158,7 +160,7 @@ class ShardDataset:
         shard = self.index.reader.urls[int(self.index.find_shards(numbers)[0])]
         offset = int(locate_members(self.index, numbers, name)[0][0])
         where = f"sample {self.index.key(sample)}, {name} at byte {offset:,}"
-        return ImageError(f"{shard}: {where}: {error}", reason=error.reason)
+        return ImageError(f"{hide_credentials(shard)}: {where}: {error}", reason=error.reason)
 
     def _transform_alone(self, transform: BatchTransform, data: bytes) -> npt.NDArray[np.uint8]:
         from shardforge.loader.pixels import open_resizer, transform_images

@@ -16,6 +16,7 @@ from shardforge.braces import expand_braces
 from shardforge.dataset.layout import MANIFEST
 from shardforge.dataset.manifest import ALIASES, check_manifest
 from shardforge.errors import ManifestError, UsageError
+from shardforge.loader.network import hide_credentials
 from shardforge.loader.places import (
     exists,
     folder_of,
@@ -33,26 +34,27 @@ _SAME = ALIASES | {split: alias for alias, split in ALIASES.items()}
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar's path or URL, and what a manifest says of it."""
+    """A tar's path or URL, and what a manifest says of it; `row_group` is its number in the index of its split."""
 
     url: str
     samples: int | None = None
     bytes: int | None = None
     sha256: str | None = None
+    row_group: int | None = None
 
 
 @dataclass(frozen=True)
 class ShardSet:
     """The shards of one split, in the order that numbers their samples.
 
-    `classes` names the labels where a class file is known; `base` is the local folder of the `_info.json` that listed
-    the shards, and `split` their split in it.
+    `classes` names the labels where a class file is known; `split` is the shards' split in the `_info.json` that listed
+    them, and `index` the path or URL of the index that it names.
     """
 
     shards: tuple[Shard, ...]
     classes: tuple[str, ...] | None = None
-    base: Path | None = None
     split: str | None = None
+    index: str | None = None
 
 
 Place = str | Path
@@ -77,7 +79,10 @@ def open_inputs(
         found = ShardSet(tuple(shard for place in inputs for shard in _read_tars(normalise_place(place))))
     found = replace(found, shards=tuple(shard for shard in found.shards if shard.samples != 0))
     if not found.shards:
-        raise UsageError(f"{inputs}: names no shard that holds samples; give an _info.json, a folder or names of tars")
+        raise UsageError(
+            f"{hide_credentials(str(inputs))}: names no shard that holds samples; give an _info.json, a folder "
+            "or names of tars"
+        )
     return found if class_file is None else replace(found, classes=read_classes(class_file))
 
 
@@ -100,8 +105,8 @@ def open_all_inputs(
     for text, found in zip(inputs, sets, strict=True):
         if found.classes != sets[0].classes:
             raise UsageError(
-                f"{inputs[0]} and {text} have different classes, so a label would mean two things; write them with one "
-                "class file, or give a class file that holds for both"
+                f"{hide_credentials(f'{inputs[0]} and {text}')} have different classes, so a label would mean two "
+                "things; write them with one class file, or give a class file that holds for both"
             )
     return sets
 
@@ -132,27 +137,32 @@ def read_classes(place: Place) -> tuple[str, ...]:
     try:
         classes = tuple(read_place(name).decode("utf-8").splitlines())
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name}: not UTF-8 ({error}); a class file holds one name a line") from error
+        raise UsageError(
+            f"{hide_credentials(name)}: not UTF-8 ({error}); a class file holds one name a line"
+        ) from error
     if not classes:
-        raise UsageError(f"{name}: holds no class; a class file holds one name a line")
+        raise UsageError(f"{hide_credentials(name)}: holds no class; a class file holds one name a line")
     return classes
 
 
 def _choose_reader(text: str) -> Callable[[str, str | None], ShardSet]:
     if text.startswith("pipe:"):
-        raise UsageError(f"{text}: commands are not run; give the URL of the shards")
-    if text.endswith(".json"):
+        raise UsageError(f"{hide_credentials(text)}: commands are not run; give the URL of the shards")
+    name = text.partition("?")[0] if is_remote(text) else text
+    if name.endswith(".json"):
         return _read_description
-    if text.endswith(".txt"):
+    if name.endswith(".txt"):
         return _read_list
-    if text.endswith(".tar") or "{" in text or "*" in text:
+    if name.endswith(".tar") or "{" in text or "*" in text:
         return _read_names
     return _read_folder
 
 
 def _read_tars(text: str) -> tuple[Shard, ...]:
     if _choose_reader(text) is not _read_names:
-        raise UsageError(f"{text}: stands in a list of tars, but names none; open each dataset by itself")
+        raise UsageError(
+            f"{hide_credentials(text)}: stands in a list of tars, but names none; open each dataset by itself"
+        )
     return _read_names(text, None).shards
 
 
@@ -179,7 +189,9 @@ def _read_folder(text: str, split: str | None) -> ShardSet:
             return ShardSet(tuple(map(Shard, tars)))
     tars = list_tars(folder)
     if not tars:
-        raise UsageError(f"{text}: no {MANIFEST} and no tar in this folder; name a folder of shards, or the shards")
+        raise UsageError(
+            f"{hide_credentials(text)}: no {MANIFEST} and no tar in this folder; name a folder of shards, or the shards"
+        )
     return ShardSet(tuple(map(Shard, _select_named(text, tars, names))))
 
 
@@ -192,8 +204,8 @@ def _select_named(text: str, tars: list[str], splits: list[str]) -> list[str]:
     if chosen := [tar for tar in tars if word.search(Path(tar).stem)]:
         return chosen
     raise UsageError(
-        f"{text}: no tar of split {splits[0]}; the names begin with {', '.join(sorted(stems))}: name the shards, as in "
-        "NAME-{000000..000031}.tar"
+        f"{hide_credentials(text)}: no tar of split {splits[0]}; the names begin with {', '.join(sorted(stems))}: name "
+        "the shards, as in NAME-{000000..000031}.tar"
     )
 
 
@@ -202,20 +214,20 @@ def _read_description(text: str, split: str | None) -> ShardSet:
     try:
         content = json.loads(read_place(text))
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{text}: not JSON ({error}); give a dataset's {MANIFEST}") from error
+        raise ManifestError(f"{hide_credentials(text)}: not JSON ({error}); give a dataset's {MANIFEST}") from error
     if isinstance(content, dict) and "splits" not in content and "shardlist" in content:
         return _read_shardlist(text, content, split)
-    entries = check_manifest(text, content)
+    entries = check_manifest(hide_credentials(text), content)
     split = _choose_split(text, content, split)
     folder = folder_of(text)
     shards = tuple(
-        Shard(join_place(folder, entry.path), entry.samples, entry.bytes, entry.sha256)
-        for entry in entries
-        if entry.split == split
+        Shard(join_place(folder, entry.path), entry.samples, entry.bytes, entry.sha256, number)
+        for number, entry in enumerate(entry for entry in entries if entry.split == split)
     )
-    classes = content.get("shardforge", {}).get("classes")
+    ours = content.get("shardforge", {})
+    classes, index = ours.get("classes"), ours.get("index", {}).get(split)
     named = read_classes(join_place(folder, classes.get("file", "classes.txt"))) if classes else None
-    return ShardSet(shards, named, None if is_remote(text) else Path(folder), split)
+    return ShardSet(shards, named, split, join_place(folder, index) if index else None)
 
 
 def _choose_split(text: str, content: dict[str, Any], split: str | None) -> str:
@@ -229,12 +241,14 @@ def _choose_split(text: str, content: dict[str, Any], split: str | None) -> str:
         if name in names:
             return str(name)
     problem = f"no split {split}" if split else "several splits"
-    raise UsageError(f"{text}: {problem}; choose one of {', '.join(names)}")
+    raise UsageError(f"{hide_credentials(text)}: {problem}; choose one of {', '.join(names)}")
 
 
 def _read_shardlist(text: str, content: dict[str, Any], split: str | None) -> ShardSet:
     if split is not None:
-        raise UsageError(f"{text}: lists shards without splits, so it has no split {split}; leave the split out")
+        raise UsageError(
+            f"{hide_credentials(text)}: lists shards without splits, so it has no split {split}; leave the split out"
+        )
     try:
         base = join_place(folder_of(text), content.get("base") or "")
         shards = tuple(
@@ -242,7 +256,9 @@ def _read_shardlist(text: str, content: dict[str, Any], split: str | None) -> Sh
             for shard in content["shardlist"]
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ManifestError(f'{text}: each entry of "shardlist" must have a "url" and a number "nsamples"') from error
+        raise ManifestError(
+            f'{hide_credentials(text)}: each entry of "shardlist" must have a "url" and a number "nsamples"'
+        ) from error
     return ShardSet(shards)
 
 
@@ -255,5 +271,8 @@ def _expand(text: str) -> list[str]:
         if not is_remote(text) and not any(map(exists, found)):
             found = []
     if not found:
-        raise UsageError(f"{text}: matches no file; check the folder, and the numbers in the braces if there are any")
+        raise UsageError(
+            f"{hide_credentials(text)}: matches no file; check the folder, and the numbers in the braces if there "
+            "are any"
+        )
     return found

@@ -20,6 +20,7 @@ from shardforge.executors import count_cores
 from shardforge.loader.buffers import ArrayLayout, BufferPool
 from shardforge.loader.collate import SAMPLE, VALID, BatchMaker, Skipped
 from shardforge.loader.dataset import LABEL, ShardDataset
+from shardforge.loader.lookahead import Lookahead
 from shardforge.loader.order import BLOCK_SHARDS, Sampler, Sequential, Shuffled
 from shardforge.loader.pixels import Normalise
 from shardforge.loader.schedule import Last, Schedule
@@ -97,6 +98,7 @@ class ShardLoader:
         self._pin = _has_cuda() if pin_memory is None else pin_memory
         self._start_method = start_method
         self._workers: Workers | None = None
+        self._lookahead = Lookahead(self.schedule, dataset.index) if dataset.index.reader.storage.ahead else None
         self._epoch = self._step = 0
         self._begun = False
         if last == "exact" and self.world > 1 and VALID not in self.members:
@@ -166,6 +168,8 @@ class ShardLoader:
         try:
             for step in range(first, steps):
                 while submitted < min(steps, step + workers.capacity):
+                    if self._lookahead is not None:
+                        self._lookahead.advance(epoch, submitted)
                     batch = self.schedule.batch(epoch, submitted)
                     workers.submit(self.schedule.share(batch, self.rank, self.world))
                     submitted += 1

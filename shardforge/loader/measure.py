@@ -14,6 +14,7 @@ from shardforge.loader.dataset import ShardDataset
 from shardforge.loader.inputs import Place
 from shardforge.loader.loader import ShardLoader
 from shardforge.loader.members import IMAGE, locate_members
+from shardforge.loader.storage import RemoteOptions
 from shardforge.loader.transforms import RandomResizedCrop
 
 
@@ -37,11 +38,12 @@ def measure_loader(
     workers: int | None,
     step_seconds: float,
     seconds: float,
+    remote: RemoteOptions | None = None,
 ) -> Measured:
     """Read shuffled batches for about `seconds`, epoch after epoch: crops of `side` pixels, or with None all bytes."""
     started = time.perf_counter()
     transform = None if side is None else RandomResizedCrop(side)
-    dataset = ShardDataset(inputs, split=split, transform=transform, decode=side is not None)
+    dataset = ShardDataset(inputs, split=split, transform=transform, decode=side is not None, remote=remote)
     opened = time.perf_counter()
     names = list(dataset.index.extensions) if side is None else [IMAGE]
     size = min(batch_size, len(dataset))

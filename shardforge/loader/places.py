@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shardforge.errors import UsageError
+from shardforge.loader.network import Retries, connect, is_there
+
+Answer = TypeVar("Answer")
 
 
 def normalise_place(name: str | os.PathLike[str]) -> str:
@@ -42,9 +44,8 @@ def read_place(name: str) -> bytes:
         UsageError: there is none, or it cannot be read.
     """
     if is_remote(name):
-        with _open_remote(name) as (files, path):
-            content: bytes = files.cat_file(path)
-            return content
+        content: bytes = _ask(name, lambda files, path: files.cat_file(path))
+        return content
     try:
         with open(name, "rb") as file:
             return file.read()
@@ -55,16 +56,16 @@ def read_place(name: str) -> bytes:
 def exists(name: str) -> bool:
     """Tell whether a file or folder is there."""
     if is_remote(name):
-        with _open_remote(name) as (files, path):
-            return bool(files.exists(path))
+        return is_there(name, Retries())
     return os.path.exists(name)
 
 
 def list_places(pattern: str) -> list[str]:
     """Return the files that a pattern with * finds, sorted."""
     if is_remote(pattern):
-        with _open_remote(pattern) as (files, path):
-            return sorted(str(files.unstrip_protocol(found)) for found in files.glob(path))
+        return _ask(
+            pattern, lambda files, path: sorted(str(files.unstrip_protocol(found)) for found in files.glob(path))
+        )
     return sorted(glob.glob(pattern))
 
 
@@ -73,17 +74,16 @@ def list_tars(folder: str) -> list[str]:
     return list_places(join_place(glob.escape(folder), "*.tar"))
 
 
-@contextmanager
-def _open_remote(url: str) -> Iterator[tuple[Any, str]]:
-    """Yield the file system of a URL and the path in it."""
-    try:
-        import fsspec  # only where there is a URL
-    except ImportError as error:
-        raise UsageError(f"{url}: reading URLs needs fsspec; install it, with the package for this protocol") from error
-    try:
-        yield fsspec.core.url_to_fs(url)
-    except Exception as error:  # each protocol raises errors of its own
-        what = str(error) or type(error).__name__
-        raise UsageError(
-            f"{url}: cannot be read ({what}); check the address, the network and the credentials"
-        ) from error
+def _ask(url: str, request: Callable[[Any, str], Answer]) -> Answer:
+    """Return what a request to the file system of a URL returns, given that and the path in it.
+
+    Raises:
+        UsageError: it failed for good.
+    """
+
+    def ask() -> Answer:
+        files, path = connect(url)
+        files.invalidate_cache()
+        return request(files, path)
+
+    return Retries().call(ask, url, UsageError)

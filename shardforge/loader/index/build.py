@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from shardforge.dataset.layout import MANIFEST, Layout
-from shardforge.dataset.manifest import read_manifest
-from shardforge.errors import DatasetError, ManifestMissingError
+from shardforge.errors import DatasetError
 from shardforge.executors import Executor
 from shardforge.loader.index.cache import choose_place, identify, list_places, one_builder
 from shardforge.loader.index.file import Columns, join_rows, map_columns, write_columns
 from shardforge.loader.index.rows import ShardRows
 from shardforge.loader.index.shard_index import ShardIndex
-from shardforge.loader.index.walk import walk_shard
+from shardforge.loader.index.walk import walk_file, walk_shard
 from shardforge.loader.inputs import Shard, ShardSet
-from shardforge.loader.storage import ShardReader, Storage, open_storage
+from shardforge.loader.network import hide_credentials
+from shardforge.loader.places import exists, is_remote
+from shardforge.loader.storage import RemoteOptions, ShardReader, Storage, open_storage
 
 Progress = Callable[[str, int, int], None]
 
@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 def open_index(
     sets: Sequence[ShardSet],
     *,
-    storage: Storage | None = None,
+    remote: RemoteOptions | None = None,
     executor: Executor | None = None,
     progress: Progress | None = None,
     check_sha256: bool = False,
@@ -35,15 +35,15 @@ def open_index(
     that of the index.
 
     Datasets of ours are indexed from `index/*.parquet`, others by a walk over the headers of each tar, on the workers
-    of `executor` where one is given. With `check_sha256` a shard's content is compared with the manifest's SHA-256 when
-    it is first read.
+    of `executor` where one is given. Remote shards are read as `remote` says. With
+    `check_sha256` a shard's content is compared with the manifest's SHA-256 when it is first read.
 
     Raises:
         DatasetError: a shard is missing, damaged, or not as large as the manifest says.
     """
     shards = [shard for part in sets for shard in part.shards]
     urls = [shard.url for shard in shards]
-    storage = storage or open_storage(urls)
+    storage = open_storage(shards, remote)
     stats = _stat_shards(shards, storage)
     identity = identify(urls)
     places = list_places(urls)
@@ -51,22 +51,20 @@ def open_index(
     if columns is None:
         with one_builder(path.parent):
             found = _find_columns([path], identity, stats)  # another process may have made it meanwhile
-            columns = found[1] if found else _make_columns(path, sets, identity, stats, executor, progress)
+            columns = found[1] if found else _make_columns(path, sets, identity, stats, storage, executor, progress)
     sha256 = [shard.sha256 for shard in shards]
     reader = ShardReader(storage, urls, columns.stats, sha256=sha256 if check_sha256 else None)
     return ShardIndex(path, columns, reader, sha256)
 
 
 def _stat_shards(shards: Sequence[Shard], storage: Storage) -> np.ndarray:
-    stats = []
-    for shard in shards:
-        stat = storage.stat(shard.url)
+    stats = storage.stat([shard.url for shard in shards])
+    for shard, stat in zip(shards, stats, strict=True):
         if shard.bytes is not None and stat.size != shard.bytes:
             raise DatasetError(
-                f"{shard.url}: has {stat.size:,} bytes, but its manifest says {shard.bytes:,}; restore it with "
-                "`shardforge verify --repair`"
+                f"{hide_credentials(shard.url)}: has {stat.size:,} bytes, but its manifest says {shard.bytes:,}; "
+                "restore it with `shardforge verify --repair`"
             )
-        stats.append(stat)
     return np.array(stats, np.int64).reshape(-1, 2)
 
 
@@ -87,11 +85,12 @@ def _make_columns(
     sets: Sequence[ShardSet],
     identity: str,
     stats: np.ndarray,
+    storage: Storage,
     executor: Executor | None,
     progress: Progress | None,
 ) -> Columns:
     rows = []
-    for shard_rows in itertools.chain.from_iterable(_index_shards(shards, executor) for shards in sets):
+    for shard_rows in itertools.chain.from_iterable(_index_shards(shards, storage, executor) for shards in sets):
         rows.append(shard_rows)
         if progress is not None:
             progress("index", len(rows), len(stats))
@@ -99,32 +98,25 @@ def _make_columns(
     return map_columns(path)
 
 
-def _index_shards(shards: ShardSet, executor: Executor | None) -> Iterator[ShardRows]:
+def _index_shards(shards: ShardSet, storage: Storage, executor: Executor | None) -> Iterator[ShardRows]:
     """Yield the rows of each shard in turn."""
-    paths = [shard.url for shard in shards.shards]
-    parquet = _find_parquet(shards)
-    if parquet is not None:
+    urls = [shard.url for shard in shards.shards]
+    row_groups = [shard.row_group for shard in shards.shards if shard.row_group is not None]
+    if shards.index is not None and len(row_groups) == len(urls) and exists(shards.index):
         from shardforge.loader.index.parquet import read_rows  # pyarrow costs time where it is not needed
 
-        return read_rows(*parquet)
+        return read_rows(shards.index, row_groups)
+    if any(map(is_remote, urls)):
+        return _walk_remote(urls, storage)
     if executor is None:
-        return map(walk_shard, paths)
-    done = {result.task: result.unwrap() for result in executor.run(walk_shard, paths)}
-    return (done[path] for path in paths)
+        return map(walk_shard, urls)
+    done = {result.task: result.unwrap() for result in executor.run(walk_shard, urls)}
+    return (done[url] for url in urls)
 
 
-def _find_parquet(shards: ShardSet) -> tuple[Path, list[int]] | None:
-    """Return the dataset's own index of these shards, if there is one, and the row group of each."""
-    if shards.base is None or shards.split is None:
-        return None
-    try:
-        manifest = read_manifest(shards.base / MANIFEST)
-    except ManifestMissingError:
-        return None
-    split = manifest.ours.get("aliases", {}).get(shards.split, shards.split)
-    path = Layout(shards.base).index(split)
-    names = [entry.path for entry in manifest.shards if entry.split == split]
-    row_groups = {str(shards.base / name): number for number, name in enumerate(names)}
-    if not manifest.ours or not path.is_file() or any(shard.url not in row_groups for shard in shards.shards):
-        return None
-    return path, [row_groups[shard.url] for shard in shards.shards]
+def _walk_remote(urls: list[str], storage: Storage) -> Iterator[ShardRows]:
+    """Yield the rows of shards that are read whole, in this process: the network is what takes the time."""
+    storage.prefetch(urls[: storage.ahead])
+    for number, url in enumerate(urls, storage.ahead):
+        storage.prefetch(urls[number : number + 1])
+        yield walk_file(url, storage.open(url))

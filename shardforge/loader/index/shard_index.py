@@ -14,6 +14,7 @@ from shardforge.errors import DatasetError
 from shardforge.loader.index.file import Columns, map_columns
 from shardforge.loader.index.rows import BLOCK, hash_keys
 from shardforge.loader.index.walk import split_name
+from shardforge.loader.network import hide_credentials
 from shardforge.loader.storage import ShardReader
 from shardforge.tarfiles import iter_members
 
@@ -127,7 +128,8 @@ class ShardIndex:
                     return key
                 break
         raise DatasetError(
-            f"{self.reader.urls[shard]}: byte {offset} holds another sample than the index says; delete {self.path}"
+            f"{hide_credentials(self.reader.urls[shard])}: byte {offset} holds another sample than the index says; "
+            f"delete {self.path}"
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -10,7 +10,12 @@ import numpy as np
 
 from shardforge.errors import DatasetError
 from shardforge.loader.index.rows import NO_LABEL, ShardRows, hash_keys, make_extent
-from shardforge.tarfiles import Member, TarError, iter_members
+from shardforge.loader.network import hide_credentials
+from shardforge.loader.storage.base import ShardFile
+from shardforge.tarfiles import Member, TarBytes, TarError, iter_members
+
+#: Bytes of a remote shard that are read at a time.
+_PIECE = 8 << 20
 
 
 def walk_shard(path: str) -> ShardRows:
@@ -31,6 +36,39 @@ def walk_shard(path: str) -> ShardRows:
         raise DatasetError(f"{path}: {error}; restore the shard, or leave it out") from error
 
 
+def walk_file(url: str, file: ShardFile) -> ShardRows:
+    """Return the rows of an open shard, which is read whole.
+
+    Raises:
+        DatasetError: as for `walk_shard`.
+    """
+    name = hide_credentials(url)
+    try:
+        return _index_members(name, _PieceView(file))
+    except TarError as error:
+        raise DatasetError(f"{name}: {error}; restore the shard, or leave it out") from error
+
+
+class _PieceView:
+    """The bytes of a shard by slice, of which a piece of some megabytes is held."""
+
+    def __init__(self, file: ShardFile) -> None:
+        self._file = file
+        self._start = 0
+        self._piece = b""
+
+    def __len__(self) -> int:
+        return self._file.stat.size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, end, _ = part.indices(len(self))
+        if start < self._start or end > self._start + len(self._piece):
+            self._start = start
+            size = max(end - start, min(_PIECE, len(self) - start))
+            self._piece = self._file.read([start], [size])[0]
+        return self._piece[start - self._start : end - self._start]
+
+
 def split_name(name: str) -> tuple[str, str]:
     """Return a member's key and extension, both empty where it belongs to no sample."""
     folder, slash, file_name = name.rpartition("/")
@@ -40,7 +78,7 @@ def split_name(name: str) -> tuple[str, str]:
     return folder + slash + stem, extension.lower()
 
 
-def _index_members(path: str, view: mmap.mmap) -> ShardRows:
+def _index_members(path: str, view: TarBytes) -> ShardRows:
     keys: list[str] = []
     labels: list[int] = []
     members: dict[str, tuple[list[int], list[int], list[int]]] = {}
@@ -54,14 +92,14 @@ def _index_members(path: str, view: mmap.mmap) -> ShardRows:
             offsets.append(member.data_offset)
             sizes.append(member.size)
             if extension == "cls":
-                label = _parse_label(view[member.data_offset : member.data_offset + member.size])
+                label = _parse_label(bytes(view[member.data_offset : member.data_offset + member.size]))
         keys.append(key)
         labels.append(label)
     extents = {name: make_extent(path, *_spread(len(keys), *columns)) for name, columns in members.items()}
     return ShardRows(hash_keys(keys), np.array(labels, np.int32), extents)
 
 
-def _iter_samples(view: mmap.mmap) -> Iterator[tuple[str, list[tuple[str, Member]]]]:
+def _iter_samples(view: TarBytes) -> Iterator[tuple[str, list[tuple[str, Member]]]]:
     named = ((split_name(member.name), member) for member in iter_members(view))
     for key, sample in groupby(named, lambda item: item[0][0]):
         if key:

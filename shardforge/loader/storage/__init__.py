@@ -1,24 +1,21 @@
-"""Where the bytes of shards come from: files of this machine, read in place."""
+"""Where the bytes of shards come from: files of this machine, read in place, or remote ones, through a cache."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from shardforge.errors import UsageError
+from shardforge.loader.inputs import Shard
+from shardforge.loader.places import is_remote
 from shardforge.loader.storage.base import ShardFile, ShardStat, Storage
 from shardforge.loader.storage.local import LocalStorage
 from shardforge.loader.storage.reader import ShardReader
+from shardforge.loader.storage.remote import RemoteOptions, RemoteStorage
 
-__all__ = ["ShardFile", "ShardReader", "ShardStat", "Storage", "open_storage"]
+__all__ = ["RemoteOptions", "ShardFile", "ShardReader", "ShardStat", "Storage", "open_storage"]
 
 
-def open_storage(urls: Iterable[str]) -> Storage:
-    """Return the storage that can open all of `urls`.
-
-    Raises:
-        UsageError: a URL is of a kind that cannot be read.
-    """
-    for url in urls:
-        if "://" in url:
-            raise UsageError(f"{url}: cannot be read from there; copy the shards to this machine and give their path")
+def open_storage(shards: Sequence[Shard], remote: RemoteOptions | None = None) -> Storage:
+    """Return the storage that opens these shards; `remote` is for those behind URLs."""
+    if any(is_remote(shard.url) for shard in shards):
+        return RemoteStorage(shards, remote or RemoteOptions())
     return LocalStorage()

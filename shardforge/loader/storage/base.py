@@ -7,7 +7,10 @@ from typing import NamedTuple, Protocol
 
 
 class ShardStat(NamedTuple):
-    """What tells one state of a shard from another: its size in bytes and its time of change in ns (0: unknown)."""
+    """What tells one state of a shard from another: its size in bytes and its time of change in ns.
+
+    In place of the time, a remote shard has a number that changes with its content.
+    """
 
     size: int
     mtime: int
@@ -30,8 +33,18 @@ class ShardFile(Protocol):
 class Storage(Protocol):
     """Opens shards by their URLs. Picklable: worker processes get a copy."""
 
-    def stat(self, url: str) -> ShardStat:
-        """Return a shard's size and time of change without reading it.
+    @property
+    def max_open(self) -> int:
+        """Shards that a process should have open at a time."""
+        ...
+
+    @property
+    def ahead(self) -> int:
+        """Shards that `prefetch` should be told of before they are needed; 0: none."""
+        ...
+
+    def stat(self, urls: Sequence[str]) -> list[ShardStat]:
+        """Return sizes and times of change of shards without reading them.
 
         Raises:
             DatasetError: there is no such shard.

@@ -14,14 +14,15 @@ from shardforge.loader.storage.base import ShardStat
 
 
 class LocalFile:
-    """A shard opened by its path."""
+    """A shard opened by its path, or by a file descriptor, which it then owns."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, handle: int = -1) -> None:
         self._path = path
-        self._handle = -1
+        self._handle = handle
         self._close = os.close  # at the interpreter's end `os` may be gone first
         try:
-            self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            if handle < 0:
+                self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise _explain(error, path) from error
         self.stat = _to_stat(os.fstat(self._handle))
@@ -61,16 +62,22 @@ class LocalFile:
 class LocalStorage:
     """Opens shards by their paths."""
 
-    def stat(self, url: str) -> ShardStat:
-        """Return a file's size and time of change.
+    max_open = 128  # more than the blocks of a shuffle hold, fewer than a process may open
+    ahead = 0
+
+    def stat(self, urls: Sequence[str]) -> list[ShardStat]:
+        """Return the files' sizes and times of change.
 
         Raises:
             DatasetError: there is no such file.
         """
-        try:
-            return _to_stat(os.stat(url))
-        except OSError as error:
-            raise _explain(error, url) from error
+        stats = []
+        for url in urls:
+            try:
+                stats.append(_to_stat(os.stat(url)))
+            except OSError as error:
+                raise _explain(error, url) from error
+        return stats
 
     def open(self, url: str) -> LocalFile:
         """Open a file.

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shardforge.errors import DatasetError
-from shardforge.files import sha256_file
+from shardforge.loader.network import hide_credentials
 from shardforge.loader.storage.base import ShardFile, ShardStat, Storage
 
-#: Shards open at a time in a process: more than the blocks of a shuffle hold, fewer than a process may open.
-_OPEN_SHARDS = 128
+#: Bytes read at a time where a whole shard is read.
+_PIECE = 8 << 20
 
 
 class ShardReader:
@@ -80,13 +80,13 @@ class ShardReader:
             if file is None:
                 file = self.storage.open(self.urls[shard])
                 self._check(shard, file)
-                while len(self._files) >= _OPEN_SHARDS:
+                while len(self._files) >= self.storage.max_open:
                     del self._files[next(iter(self._files))]  # closes when the last thread is done with it
                 self._files[shard] = file
             return file
 
     def _check(self, shard: int, file: ShardFile) -> None:
-        url = self.urls[shard]
+        url = hide_credentials(self.urls[shard])
         indexed = ShardStat(*self.stats[shard].tolist())
         if file.stat != indexed:
             raise DatasetError(
@@ -94,7 +94,7 @@ class ShardReader:
                 "another time of change; open the dataset again to index it anew"
             )
         expected = self._sha256[shard] if self._sha256 is not None else None
-        if expected is not None and sha256_file(Path(url)) != expected:
+        if expected is not None and _hash(file) != expected:
             raise DatasetError(f"{url}: its SHA-256 is not that of the manifest; restore it with `shardforge verify`")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -103,3 +103,11 @@ class ShardReader:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+
+def _hash(file: ShardFile) -> str:
+    """Return the SHA-256 of a shard's bytes as 64 hex digits."""
+    digest = hashlib.sha256()
+    for offset in range(0, file.stat.size, _PIECE):
+        digest.update(file.read([offset], [min(_PIECE, file.stat.size - offset)])[0])
+    return digest.hexdigest()
