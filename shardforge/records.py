@@ -19,13 +19,14 @@ RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
 DESCRIPTIVE = ("label", "group_id", *RANKS, "common_name", "license", "author", "url", "metadata")
 
 #: What a source lists: where the image is and what is known about it. `path` is relative to the source's root (see
-#: `shardforge.paths`); `offset` is the first byte of the image inside a tar or HDF5 file, or of its header inside a zip,
-#: null for a plain file; `mtime` is in ns.
+#: `shardforge.paths`); `offset` is the first byte of the image inside a tar or HDF5 file, or of its header inside a
+#: zip, null for a plain file; `mtime` is in ns.
 LISTED = ("key", "source", "path", "offset", "bytes", "mtime", *DESCRIPTIVE, "reason")
 
 #: What a scan adds: pixels as stored (before EXIF orientation), `format` as Pillow names it in lower case ("jpeg",
-#: "png", "webp", …), EXIF orientation 1 to 8, and the first 32 hex digits of the SHA-256 of the bytes.
+#: "png", "webp", …), EXIF orientation 1 to 8, and the first `HASH_DIGITS` hex digits of the SHA-256 of the bytes.
 SCANNED = ("width", "height", "format", "orientation", "content_hash")
+HASH_DIGITS = 32
 
 _INT64 = frozenset({"offset", "bytes", "mtime"})
 _INT32 = frozenset({"width", "height", "orientation"})

@@ -45,9 +45,18 @@ def open_parts(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str,
     """Yield name and content of each file of `list_parts`; those inside an archive when `path` is one.
 
     Raises:
-        SourceError: a file cannot be read.
+        SourceError: a file cannot be read, or an archive has none that is wanted.
     """
-    for part in list_parts(path, wanted):
+    empty = True
+    for name, stream in _open_all(list_parts(path, wanted), wanted):
+        yield name, stream
+        empty = False
+    if empty:
+        raise SourceError(f"{path}: no file of names is in this archive; name the file itself")
+
+
+def _open_all(parts: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
+    for part in parts:
         with _explained(part):
             if not part.name.lower().endswith(_ARCHIVES):
                 with pa.input_stream(part) as stream:  # decompresses what the suffix says

@@ -51,6 +51,12 @@ def normalise_language(text: str) -> str:
     return _codes().get(spelling) or _codes().get(code, code)
 
 
+def is_language(text: str) -> bool:
+    """Whether a text may be a language: an English name, a code of two letters, or any of three."""
+    code = normalise_language(text)
+    return code in _codes() or (len(code) == 3 and code.isalpha())
+
+
 @cache
 def _codes() -> dict[str, str]:
     """Return every spelling -> the two-letter code."""

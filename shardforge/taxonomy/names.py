@@ -27,6 +27,9 @@ KINDS: dict[str, tuple[Callable[[Path], RawNames], Callable[[str], bool]]] = {
 }
 
 
+_LANGUAGE = "en"
+
+
 @dataclass(frozen=True)
 class NamesFile:
     """A file, folder or archive of names and its kind, one of KINDS."""
@@ -58,13 +61,21 @@ class NamesChoice:
 
     Attributes:
         files: The files in the order in which they are asked; none for no names.
-        language: Of common names, a code or an English name.
-        label_is_name: Whether the label of a record without ranks is its scientific name.
+        language: Of common names, a code or an English name; None for the one chosen before, else English.
+        label_is_name: Whether the label of a record without ranks is its scientific name; None for as before, else no.
     """
 
     files: tuple[NamesFile, ...]
-    language: str = "en"
-    label_is_name: bool = False
+    language: str | None = None
+    label_is_name: bool | None = None
+
+    def after(self, before: NamesChoice | None) -> NamesChoice:
+        """Return this choice with what it leaves open as it was before."""
+        if before is None:
+            return self
+        language = before.language if self.language is None else self.language
+        label_is_name = before.label_is_name if self.label_is_name is None else self.label_is_name
+        return NamesChoice(self.files, language, label_is_name)
 
     def to_json(self) -> dict[str, Any]:
         """Return the choice as JSON can hold it."""
@@ -87,11 +98,12 @@ def open_names(choice: NamesChoice, *, cache: Path | None = None) -> NameResolve
         DatasetError: the cache cannot be written.
     """
     checklists = [_load(file, cache) for file in choice.files]
-    language = normalise_language(choice.language)
+    language = normalise_language(choice.language or _LANGUAGE)
     known = sorted({code for checklist in checklists for code in checklist.languages()})
     if known and language not in known and "" not in known:
         raise UsageError(
-            f"--language {choice.language}: no file of names has common names in it; they have {', '.join(known)}"
+            f"--language {choice.language or _LANGUAGE}: no file of names has common names in it; "
+            f"they have {', '.join(known)}"
         )
     return NameResolver(checklists, language)
 

@@ -41,7 +41,8 @@ def read_ncbi(path: Path) -> RawNames:
         UsageError: nothing is there.
         SourceError: a file is missing or no such dump.
     """
-    tables = {name: read_dump(name, stream, _FIELDS[name]) for name, stream in open_parts(path, is_ncbi_part)}
+    parts = open_parts(path, is_ncbi_part)
+    tables = {name: read_dump(name, stream, _FIELDS[name]) for name, stream in parts if name in _FIELDS}
     for name in _FIELDS:
         if name not in tables:
             raise SourceError(f"{path}: has no {name}; expected the folder or archive of a taxonomy dump")

@@ -34,13 +34,13 @@ class Status(IntEnum):
 
 #: Status -> what it says, for reports.
 MEANING: dict[Status, str] = {
-    Status.RESOLVED: "the name is accepted; its ranks are filled in",
-    Status.SYNONYM: "a synonym; the accepted name and its ranks are filled in",
-    Status.PLACED: "not known, but a name above it is: the ranks from there up are filled in",
-    Status.AMBIGUOUS: "of several taxa that the known ranks do not tell apart; left as it is",
-    Status.CONTRADICTED: "known only for taxa that the known ranks rule out; left as it is",
-    Status.UNKNOWN: "not known; left as it is",
-    Status.UNNAMED: "there is no name",
+    Status.RESOLVED: "accepted; ranks filled in",
+    Status.SYNONYM: "accepted name and ranks filled in",
+    Status.PLACED: "ranks from a name above it",
+    Status.AMBIGUOUS: "of several taxa; left as it is",
+    Status.CONTRADICTED: "ruled out by its ranks; left",
+    Status.UNKNOWN: "in no file; left as it is",
+    Status.UNNAMED: "has no name",
 }
 
 _STATUS = np.empty(len(Match), np.int8)

@@ -34,10 +34,10 @@ def is_table_part(name: str) -> bool:
 
 
 def read_names_table(path: Path) -> RawNames:
-    """Return what a table says: each row is a taxon.
+    """Return what a table says: its rows are of one taxon where their ranks are the same.
 
-    A scientific name that is not the name at the row's lowest rank is a synonym of that one, or a part of it when it
-    begins with it (a subspecies). The names above the lowest rank are taxa, too.
+    A scientific name that is not the name at the row's lowest rank is a synonym of that one; or, when it begins with it
+    (a subspecies), a taxon of its own below it. All names at the ranks are taxa, too.
 
     Raises:
         UsageError: nothing is there.
@@ -48,15 +48,14 @@ def read_names_table(path: Path) -> RawNames:
     ranks = _normal_ranks(table)
     lowest = pc.coalesce(*(ranks[rank] for rank in reversed(RANKS)))
     name = pc.coalesce(normalise_names(table["name"]), lowest)
-    own = pa.table(
-        {
-            "name": name,
-            "taxon": pa.array(np.arange(table.num_rows, dtype=np.int32)),
-            "synonym": _is_synonym(name, lowest),
-        }
-    )
-    taxa, names = _add_higher(ranks, own)
-    return RawNames(taxa, len(taxa["kingdom"]), names, _vernaculars(table))
+    synonym = _is_synonym(name, lowest)
+    said = pc.or_(synonym, pc.equal(name, lowest).fill_null(False))
+    below = pc.if_else(said, pa.scalar(None, pa.string()), name)
+    rows = _add_above(pa.table({**ranks, "below": below, "name": name, "synonym": synonym}))
+    taxon, first = _number_taxa(rows)
+    taxa = {rank: rows[rank].take(first).combine_chunks() for rank in RANKS}
+    names = pa.table({"name": rows["name"], "taxon": taxon, "synonym": rows["synonym"]})
+    return RawNames(taxa, len(first), names, _vernaculars(table, taxon.slice(0, table.num_rows)))
 
 
 def _read(name: str, stream: IO[bytes]) -> pa.Table:
@@ -84,27 +83,28 @@ def _is_synonym(names: pa.Array, lowest: pa.Array) -> pa.Array:
     return pa.array(differs)
 
 
-def _add_higher(ranks: dict[str, pa.Array], names: pa.Table) -> tuple[dict[str, pa.Array], pa.Table]:
-    """Return the taxa with each name above a lowest rank as a taxon of its own, and all names."""
-    rows = pa.table(ranks)
-    taxa, count = [rows], rows.num_rows
-    named = [names]
-    for depth in range(1, len(RANKS)):
-        higher = rows.select(list(RANKS[:depth])).group_by(list(RANKS[:depth])).aggregate([])
-        higher = higher.filter(pc.is_valid(higher[RANKS[depth - 1]]))
-        taxa.append(higher)
-        numbers = pa.array(np.arange(count, count + higher.num_rows, dtype=np.int32))
-        synonym = pa.repeat(False, higher.num_rows)
-        named.append(pa.table({"name": higher[RANKS[depth - 1]], "taxon": numbers, "synonym": synonym}))
-        count += higher.num_rows
-    all_taxa = pa.concat_tables(taxa, promote_options="default").combine_chunks()
-    return {rank: all_taxa[rank].combine_chunks() for rank in RANKS}, pa.concat_tables(named)
+def _add_above(rows: pa.Table) -> pa.Table:
+    """Return the rows, and one for each name at a rank that stands in a row of another name."""
+    added = [rows]
+    for depth, rank in enumerate(RANKS, 1):
+        others = rows.filter(pc.not_equal(rows[rank], rows["name"]).fill_null(False))
+        above = others.group_by(list(RANKS[:depth])).aggregate([])
+        above = above.append_column("name", above[rank])
+        added.append(above.append_column("synonym", pa.repeat(False, above.num_rows)))
+    return pa.concat_tables(added, promote_options="default").combine_chunks()
 
 
-def _vernaculars(table: pa.Table) -> pa.Table:
+def _number_taxa(rows: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Return the taxon of each row, and the first row of each taxon."""
+    told = [rows[column].combine_chunks().fill_null("") for column in (*RANKS, "below")]
+    taxa = pc.binary_join_element_wise(*told, "\t").dictionary_encode().indices  # no name in normal form has a tab
+    return taxa, pa.array(np.unique(np.asarray(taxa), return_index=True)[1])
+
+
+def _vernaculars(table: pa.Table, taxon: pa.Array) -> pa.Table:
     preferred = is_flagged(table["preferred"].combine_chunks())
     columns = {
-        "taxon": pa.array(np.arange(table.num_rows, dtype=np.int32)),
+        "taxon": taxon,
         "name": table["common"],
         "language": table["language"],
         "preference": np.where(preferred, np.int8(0), np.int8(1)),

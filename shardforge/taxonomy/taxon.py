@@ -47,8 +47,8 @@ class Taxon:
 def make_taxon(names: Mapping[str, str | None]) -> Taxon:
     """Return the taxon for names by rank as a file has them, in normal form.
 
-    `species` may be the whole name or, beside a genus, the epithet alone; beside a genus, one that says no more than the
-    genus (`Anas sp.`) is none. A genus that is not given is the first word of the species.
+    `species` may be the whole name or, beside a genus, the epithet alone; one that says no more than the genus (`Anas
+    sp.`) is none. A genus that is not given is the first word of the species.
     """
     known = {rank: normalise_name(names.get(rank) or "") for rank in RANKS}
     known["kingdom"] = normalise_kingdom(known["kingdom"])

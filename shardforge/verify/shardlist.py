@@ -15,7 +15,6 @@ from shardforge.executors import Executor
 from shardforge.verify.problems import Problem
 from shardforge.verify.shard import ShardCheck, verify_shard
 
-
 #: Where nothing says which samples have a class, a sample without one is no damage.
 _OPTIONAL = frozenset({"cls"})
 
