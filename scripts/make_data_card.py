@@ -61,7 +61,7 @@ def make_parts(found: Statistics) -> dict[str, str]:
     return {
         "front_matter": to_yaml(front_matter),
         "counts": make_table(("what", "number"), rows),
-        **describe_images(found),
+        **describe_images(found, labelled=True),
     }
 
 

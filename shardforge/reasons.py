@@ -40,7 +40,7 @@ MEANING: dict[str, str] = {
     UNREADABLE_DIRECTORY: "the directory cannot be listed, so its files are unknown",
     BROKEN_LINK: "a symbolic link whose target does not exist",
     VANISHED: "the file was listed or mapped, and is not there",
-    COMPRESSED: "packed so that images cannot be read in place (.tar.gz, chunked HDF5, encrypted zip): unpack it",
+    COMPRESSED: "must be unpacked to be read (.tar.gz, chunked HDF5, encrypted zip)",
     MISNAMED: "the name of the file, or of its folder, is not as its kind of source has it",
     NO_METADATA: "the file has no row in the table of its source",
     BAD_SAMPLE: "the .json, .cls or .txt that belongs to it is not what its suffix says",
@@ -51,7 +51,7 @@ MEANING: dict[str, str] = {
     TOO_MANY_PIXELS: "more pixels than --max-pixels allows",
     EXCLUDED: "on an exclusion list",
     NO_LABEL: "no value in the label column that was asked for",
-    AMBIGUOUS_LABEL: "its name stands for several classes, and the higher ranks that are known do not tell which",
+    AMBIGUOUS_LABEL: "its name stands for several classes; its other ranks do not tell which",
     NO_SPLIT: "not assigned to a split (mapped after the split was made)",
     OTHER_SPLIT: "in a split that was not asked for",
 }

@@ -2,7 +2,7 @@
 SELECT s.name AS source, s.kind, s.root, s.scanned_at,
        count(i.key) AS images,
        count(CASE WHEN i.key IS NOT NULL AND i.reason IS NULL THEN 1 END) AS usable,
-       count(DISTINCT i.label) AS labels,
+       count(DISTINCT nullif(i.label, '')) AS labels,
        count(i.license) AS with_license,
        CAST(sum(i.bytes) AS BIGINT) AS bytes
 FROM sources AS s LEFT JOIN images AS i ON i.source = s.name

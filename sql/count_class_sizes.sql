@@ -2,7 +2,7 @@
 -- largest first: the long-tail curve, as few rows as it has steps.
 SELECT images, count(*) AS classes
 FROM (
-    SELECT count(*) AS images FROM images WHERE reason IS NULL AND coalesce(label, species) IS NOT NULL
+    SELECT count(*) AS images FROM images WHERE reason IS NULL AND coalesce(label, species) <> ''
     GROUP BY coalesce(label, species)
 ) AS class_sizes
 GROUP BY images

@@ -1,7 +1,7 @@
 -- count_long_tail.sql: one row is a range of class sizes: how many classes (label, or else species) have that many usable
 -- images, how many images these are together, and which percentage of all classes is of this size or smaller.
 WITH class_sizes AS (
-    SELECT count(*) AS images FROM images WHERE reason IS NULL AND coalesce(label, species) IS NOT NULL
+    SELECT count(*) AS images FROM images WHERE reason IS NULL AND coalesce(label, species) <> ''
     GROUP BY coalesce(label, species)
 ),
 ranged AS (

@@ -1,6 +1,7 @@
 -- create_catalog_views.sql: read a dataset's catalog as the tables of a mapping (DuckDB), so that the statements count_*,
--- list_* and measure_* are about the dataset alone. A record that several splits hold is one image; its class is its label.
--- {catalog}: the path of catalog.parquet.
+-- list_* and measure_* are about the dataset alone. A record that several splits hold is one image; the label is the class that
+-- `.cls` says, '' where there is none, so that nothing else counts as a class.
+-- {catalog}: the path of catalog.parquet; {label}: `c.label` where the dataset has no classes, else as above.
 CREATE VIEW catalog AS SELECT *, file_row_number FROM read_parquet('{catalog}', file_row_number = true);
 
 -- The first rows of the records that stand in several splits, such as train and a subset of it.
@@ -8,7 +9,7 @@ CREATE TABLE first_rows AS
 SELECT key, min(file_row_number) AS first_row FROM catalog GROUP BY key HAVING count(*) > 1;
 
 CREATE VIEW images AS
-SELECT c.key, c.source, c.path, c.bytes, coalesce(c.class_name, c.label) AS label,
+SELECT c.key, c.source, c.path, c.bytes, {label} AS label,
        c.kingdom, c.phylum, c."class", c."order", c.family, c.genus, c.species, c.common_name,
        c.license, c.author, c.url, CAST(NULL AS VARCHAR) AS reason, c.width, c.height, c.content_hash
 FROM catalog AS c LEFT JOIN first_rows AS f ON f.key = c.key

@@ -3,7 +3,7 @@
 -- percentage of images in the largest tenth of the classes, and the Gini coefficient (0: all classes are of one size;
 -- towards 1: a few hold nearly all images).
 WITH class_sizes AS (
-    SELECT count(*) AS images FROM images WHERE reason IS NULL AND coalesce(label, species) IS NOT NULL
+    SELECT count(*) AS images FROM images WHERE reason IS NULL AND coalesce(label, species) <> ''
     GROUP BY coalesce(label, species)
 ),
 placed AS (

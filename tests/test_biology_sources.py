@@ -177,11 +177,21 @@ def test_inat21_annotations_that_contradict_themselves(
         list_all(f"a=inat21:{tmp_path}/val.json")
 
 
-@pytest.mark.parametrize("text", ['{"images": [', '{"images": [1] 2}', "[]", '{"annotations": []}', '{"images": [{]}'])
+@pytest.mark.parametrize(
+    "text",
+    ['{"images": [', '{"images": [1] 2}', "[]", '{"annotations": []}', '{"images": [{]}', '{"images":' + "[" * 100_000],
+)
 def test_inat21_files_that_are_no_annotations(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(SourceError, match=r"a.json: (cannot be read as JSON|no list 'images')"):
         list_all(f"a=inat21:{tmp_path}/a.json")
+
+
+def test_inat21_annotations_may_begin_with_a_byte_order_mark(tmp_path: Path, photos: Path) -> None:
+    make_inat21(tmp_path, photos, trees={"val": 1})
+    whole = list_all(f"a=inat21:{tmp_path}/val.json")
+    (tmp_path / "val.json").write_text((tmp_path / "val.json").read_text("utf-8"), "utf-8-sig")
+    assert list_all(f"a=inat21:{tmp_path}/val.json") == whole
 
 
 def test_inat21_annotations_are_read_in_blocks(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,6 +282,15 @@ def test_eol_licences_from_manifests_without_header_and_from_treeoflife(tmp_path
     assert json.loads(second["metadata"])["title"] == 'A "b"'
 
 
+def test_eol_taxa_that_are_their_own_parents_are_roots(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "a.jpg").write_bytes(next(photos.rglob("*.jpg")).read_bytes())
+    header = "taxonID,eolID,parentNameUsageID,taxonRank,canonicalName\n"
+    (tmp_path / "taxa.csv").write_text(f"{header}1,1,2,genus,Aus\n2,2,2,family,Bidae\n")
+    [row] = list_all(f"a=eol:{tmp_path}", names="taxa.csv")
+    assert (row["family"], row["genus"]) == ("Bidae", "Aus")
+
+
 def test_eol_tables_that_are_none(tmp_path: Path) -> None:
     write_table(tmp_path / "t.csv", [{"a": 1}])
     header = "taxonID,eolID,parentNameUsageID,taxonRank,canonicalName\n"
@@ -282,7 +301,7 @@ def test_eol_tables_that_are_none(tmp_path: Path) -> None:
         list_all(f"a=eol:{tmp_path}", names="t.csv")
     with pytest.raises(SourceError, match=r"t.csv: no columns of content ids and licences; .* found a"):
         list_all(f"a=eol:{tmp_path}", licenses="t.csv")
-    with pytest.raises(SourceError, match=r"circle.csv: .* run in a circle"):
+    with pytest.raises(SourceError, match=r"circle.csv: the parents of Aus never reach the top: they run in a circle"):
         list_all(f"a=eol:{tmp_path}", names="circle.csv")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from pipeline import manifest, prepare, run, shard_hashes, write
 
 from shardforge.catalog.front_matter import size_category, to_yaml
@@ -143,6 +144,67 @@ def test_subset_counts_its_images_once(image_tree: Path, tmp_path: Path) -> None
     card = read_card(tmp_path / "out")
     assert "\n12 images in 3 classes (by label)" in card
     assert "| images | 12 | 0 |" in card
+
+
+@pytest.fixture
+def open_world(photos: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Return a mapping with photos that have no genus but a folder as label, and its dataset by genus."""
+    unnamed = tmp_path / "unnamed"
+    for number, photo in enumerate(sorted(photos.glob("*.webp"))[:6]):
+        with Image.open(photo) as image:
+            place = unnamed / f"folder {number % 2}" / f"{number}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            image.resize((50 + number, 40)).save(place)
+    db = tmp_path / "open.duckdb"
+    (tmp_path / "bad.txt").write_text("Bos taurus\n")
+    sources = ("--source", f"photos=table:{photos / 'photos.csv'}", "--source", f"unnamed=folder:{unnamed}")
+    run("map", "--db", db, *sources, "--workers", 0)
+    shares = ("--rule", "exact", "--val-split", 20, "--hold-out-taxa", "20%", "--hold-out-rank", "genus")
+    run("split", "--db", db, "--seed", 17, *shares, "--exclude", tmp_path / "bad.txt")
+    write(db, tmp_path / "open", "--label", "genus", "--text", "sci")
+    return db, tmp_path / "open"
+
+
+def test_labels_of_images_without_a_class_are_no_classes(open_world: tuple[Path, Path]) -> None:
+    db, out = open_world
+    classes = len((out / "classes.txt").read_text().splitlines())
+    card = read_card(out, "--db", db)
+    assert f" in {classes} classes (by genus)" in card
+    assert f"The {classes} classes have between 1 and" in card
+    [balance] = json.loads(run("stats", "--db", db, "--dataset", out, "--json").stdout)["balance"]
+    assert balance["classes"] == classes
+    everything = json.loads(run("stats", "--db", db, "--json").stdout)["balance"]
+    assert everything[0]["classes"] == 42 + 2, "all that is mapped is counted by label, or else species"
+
+
+def test_card_speaks_of_splits_and_texts_in_words(open_world: tuple[Path, Path]) -> None:
+    db, out = open_world
+    card = read_card(out, "--db", db)
+    assert "- `pretrain`: images for pre-training only, written without a class" in card
+    assert "- `validation_unseen`: images of taxa that training never sees" in card
+    assert "| `KEY.sci.txt` | text: a photo of [the species, else" in card
+    assert "- shares: validation 20%; the rest is for train\n" in card
+    assert "- of the taxa of rank genus, 20% are held out of training; images without a name at this rank" in card
+    assert "- kept out by the exclusion lists: `bad`\n" in card
+    assert "which webdataset, timm and birder read as it is" in card
+    write(db, out, "--label", "genus", "--caption", "sci", "--replace")
+    again = read_card(out, "--db", db)
+    assert "which webdataset, timm, birder and open_clip read as it is" in again
+    assert "| `KEY.txt` | text: a photo of [" in again
+
+
+def test_the_sizes_of_classes_that_are_not_stored_say_so(db: Path, tmp_path: Path) -> None:
+    write(db, tmp_path / "plain", "--label", "none", "--members", "json")
+    assert "No classes are stored. By label, or else species, the 42 classes have" in read_card(tmp_path / "plain")
+    [balance] = json.loads(run("stats", "--db", db, "--dataset", "plain", "--json").stdout)["balance"]
+    assert balance["classes"] == 42
+
+
+def test_the_command_names_every_file_that_it_wrote(out: Path) -> None:
+    files = ("README.md", "croissant.json", "catalog.parquet")
+    assert run("card", out).stdout == "".join(f"{out / name}: written\n" for name in files)
+    (out / "croissant.json").unlink()
+    assert run("card", out).stdout == f"{out / 'croissant.json'}: written\n"
 
 
 def test_damaged_markers_are_named() -> None:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
+from pipeline import run
 
 from shardforge.duplicates import MAX_DISTANCE, MIN_QUALITY, search
 from shardforge.duplicates.bands import WORDS, Hashes, measure_distances
@@ -25,7 +26,6 @@ from shardforge.duplicates.search import find_nearest, link_hashes, list_pairs
 from shardforge.duplicates.store import parse_hashes
 from shardforge.errors import UsageError
 from shardforge.mapping import open_mapping
-from tests.pipeline import run
 
 
 def encode(image: Image.Image, format: str = "JPEG", **options: object) -> bytes:
@@ -267,10 +267,27 @@ def test_the_report_lists_every_pair_and_draws_the_worst(db: Path, tmp_path: Pat
         assert len(sheet.convert("L").resize((60, 60)).getcolors()) > 50
 
 
-def test_nothing_to_report_is_an_empty_table_and_sheet(image_tree: Path, tmp_path: Path) -> None:
+def test_splits_are_counted_where_there_are_some(db: Path) -> None:
+    assert {kind["across_splits"] for kind in duplicates(db)["kinds"]} == {None}
+    printed = run("duplicates", "--db", db, "--workers", 0).stdout
+    assert max(map(len, printed.splitlines())) <= 100
+    run("split", "--db", db, "--seed", 17, "--val-split", 40, "--rule", "exact")
+    report = duplicates(db)
+    assert {type(kind["across_splits"]) for kind in report["kinds"]} == {int}
+    assert report["largest"][0]["splits"] in (1, 2)
+    assert {cluster["splits"] for cluster in duplicates(db, "--split-run", "other")["largest"]} == {None}
+
+
+def test_nothing_to_report_is_an_empty_table_and_no_sheet(image_tree: Path, tmp_path: Path) -> None:
     db = tmp_path / "mapping.sqlite"
     run("map", "--db", db, "--source", f"tree=folder:{image_tree}", "--workers", 0)
+    stale = tmp_path / "report" / "pairs.png"
+    stale.parent.mkdir()
+    stale.touch()
     assert duplicates(db, "--report", tmp_path / "report")["pairs"] == 0
+    assert not stale.exists(), "an earlier run's"
+    said = run("duplicates", "--db", db, "--workers", 0, "--report", tmp_path / "report").stderr
+    assert "No two images show the same picture" in said
     assert (tmp_path / "report" / "pairs.csv").read_text().count("\n") == 1
 
 

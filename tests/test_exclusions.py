@@ -158,6 +158,7 @@ def test_a_list_that_replaces_another_of_its_name_says_so(tmp_path: Path) -> Non
         ("huge.json", b"[" + b"9" * 5_000 + b"]", "mend the exclusion list"),
         ("utf16.csv", "key\nfox\n".encode("utf-16"), "not UTF-8 csv"),
         ("folder", None, "cannot be read"),
+        ("README.md", b"# Rare species\n\nAra macao\n", "not a kind of exclusion list; give .*txt"),
     ],
 )
 def test_a_list_that_cannot_be_read_is_one_sentence(
@@ -170,6 +171,16 @@ def test_a_list_that_cannot_be_read_is_one_sentence(
         path.write_bytes(content)
     with pytest.raises(UsageError, match=message):
         ExclusionList("list", path).read()
+
+
+@pytest.mark.parametrize("header", ["scientific_name", "scientificName"])
+def test_a_tab_file_is_a_table_without_quotes(header: str, tmp_path: Path) -> None:
+    content = f'taxonID\tkingdom\t{header}\tremarks\n7\tAnimalia\tAra macao\t"so-called\n8\tAnimalia\tVulpes vulpes\t\n'
+    path = write_list(tmp_path, "taxon.tab", content)
+    assert [(entry.text, entry.kind) for entry in ExclusionList("list", path).read()] == [
+        ("Ara macao", "taxon"),
+        ("Vulpes vulpes", "taxon"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-
-from tests.pipeline import prepare, run, write
+from pipeline import prepare, run, write
 
 
 @pytest.fixture(params=["duckdb", "sqlite"])
@@ -72,6 +71,21 @@ def test_a_list_of_leaks_made_again_lets_nothing_back_in(db: Path, benchmark_fol
         run("leaks", "--db", db, "--against", benchmark_folder, "--workers", 0, "--report", report, code=code)
         options = ("--val-split", 30, "--rule", "exact", "--exclude", report / "leaks.csv")
         run("split", "--db", db, "--seed", 17, *options)
+
+
+def test_the_table_fits_a_terminal_and_no_sheet_is_named_without_pairs(
+    db: Path, benchmark_folder: Path, photos: Path, tmp_path: Path
+) -> None:
+    deep = tmp_path / ("a_long_name_" * 10)
+    benchmark_folder.rename(deep)
+    printed = run("leaks", "--db", db, "--against", deep, "--workers", 0, code=1).stdout
+    assert max(map(len, printed.splitlines())) <= 100
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "bison.webp").write_bytes((photos / "Bison_bison_1.webp").read_bytes())
+    clean = run("leaks", "--db", db, "--against", other, "--report", tmp_path / "report", "--workers", 0)
+    assert "leaks.csv (for split --exclude)\n" in clean.stderr
+    assert not (tmp_path / "report" / "leaks.png").exists()
 
 
 def test_data_that_shares_nothing_is_clean(db: Path, photos: Path, tmp_path: Path) -> None:

@@ -228,3 +228,6 @@ def test_index_command_writes_what_dali_reads(out: Path) -> None:
     described = [tuple(line[i : i + 4]) for line in words for i in range(0, 12, 4)]
     assert described == [(name.partition(".")[2], str(offset), str(size), name) for name, offset, size in members]
     run("verify", out)
+    table, place = run("index", out, "--split", "train", "--workers", 0).stdout.split("Index: ")
+    assert place == f"{found['index']}\n"
+    assert max(map(len, table.splitlines())) <= 100

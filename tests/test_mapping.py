@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from pipeline import as_nobody
 
-from shardforge.errors import MappingError, UsageError
+from shardforge.errors import DatasetError, MappingError, UsageError
 from shardforge.mapping import Mapping, open_mapping
 from shardforge.mapping.known_sources import read_known
 
@@ -233,7 +233,7 @@ def test_text_that_no_database_can_hold_is_refused(db: Path) -> None:
 def test_another_schema_version_is_refused(db: Path) -> None:
     with create(db) as mapping:
         mapping.execute("UPDATE mapping_info SET schema_version = 7, tool_version = '9.0'")
-    with pytest.raises(MappingError, match=r"schema version 7, made by shardforge 9.0; this .* reads version 2: use"):
+    with pytest.raises(MappingError, match=r"schema version 7, made by shardforge 9.0; this .* reads version 2: map"):
         open_mapping(db)
 
 
@@ -303,5 +303,23 @@ def test_a_full_disk_is_named(db: Path, tmp_path: Path, number: int) -> None:
             with pytest.raises(Exception, match="no space left on the device") as caught, mapping.transaction():
                 mapping.insert("images", rows)
             assert str(small) in str(caught.value)
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
+@pytest.mark.skipif(shutil.which("mount") is None, reason="needs mount")
+@pytest.mark.parametrize("free", [0, 4096, 8192, 12288])  # DuckDB writes three headers of 4 KiB, then the log
+def test_a_mapping_is_made_once_a_full_disk_has_room(db: Path, tmp_path: Path, free: int) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], capture_output=True).returncode:
+        pytest.skip("may not mount")
+    try:
+        (small / "other").write_bytes(bytes((2 << 20) - free))
+        with pytest.raises(DatasetError, match="no space left on the device"):
+            create(small / db.name)
+        (small / "other").unlink()
+        with create(small / db.name) as mapping:
+            assert mapping.rows("SELECT count(*) FROM images") == [(0,)]
     finally:
         subprocess.run(["umount", "-l", small], check=True)

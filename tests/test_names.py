@@ -75,7 +75,7 @@ def test_names_fill_ranks_and_common_names(listed: Path, tmp_path: Path, suffix:
     }
     assert found["names"]["synonym"] == {"Himantopus leucocephalus = Himantopus himantopus": 1}
     assert (found["names"]["ambiguous"], found["names"]["unknown"]) == ({"Iris": 1}, {"Nomen nescio": 1})
-    assert found["common_names"] == 1
+    assert (found["common_names"], found["kept_common_names"]) == (1, 1)
 
 
 def test_replaced_names_are_kept_in_metadata(listed: Path, tmp_path: Path) -> None:
@@ -126,6 +126,41 @@ def test_labels_are_names_where_asked(image_tree: Path, tmp_path: Path) -> None:
     assert "a: 4 images got a common name" in outcome.stderr
 
 
+def test_files_of_names_may_change_while_language_and_labels_stay(image_tree: Path, tmp_path: Path) -> None:
+    text = "name,kingdom,common,language\nBirds,{},Vögel,de\nBirds,{},birds,en\n"
+    for number, kingdom in enumerate(("Aia", "Bia")):
+        (tmp_path / f"{number}.csv").write_text(text.format(kingdom, kingdom), encoding="utf-8")
+    db = tmp_path / "m.duckdb"
+    asked = ("map", "--db", db, "--workers", 0, "--names")
+    source = ("--source", f"a=folder:{image_tree}", "--language", "de", "--label-is-name")
+    run(*asked, f"table:{tmp_path / '0.csv'}", *source)
+    assert set(select(db, "label, kingdom, common_name")) >= {("birds", "Aia", "Vögel")}
+    run(*asked, f"table:{tmp_path / '1.csv'}")
+    assert set(select(db, "label, kingdom, common_name")) >= {("birds", "Bia", "Vögel")}
+    run(*asked, f"table:{tmp_path / '1.csv'}", "--language", "en", "--no-label-is-name")
+    assert set(select(db, "kingdom, common_name")) == {(None, None)}
+    run(*asked, f"table:{tmp_path / '1.csv'}", "--label-is-name")
+    assert set(select(db, "label, kingdom, common_name")) >= {("birds", "Bia", "birds")}
+
+
+def test_files_without_ranks_are_reported_without_a_table(listed: Path, tmp_path: Path) -> None:
+    names = tmp_path / "names.csv"
+    names.write_text("species,common_name\nAnas platyrhynchos,mallard\nNomen nescio,nobody\n")
+    outcome = run("map", "--db", tmp_path / "m.db", "--source", f"a=table:{listed}", "--names", f"table:{names}")
+    assert len(outcome.stdout.splitlines()) == 2
+    assert "a: 1 image got a common name; 1 keep that of the source, in whatever language" in outcome.stderr
+    assert "the files of names give common names only" in outcome.stderr
+
+
+def test_the_report_of_names_fits_a_terminal(tmp_path: Path, image_tree: Path) -> None:
+    for folder in list(image_tree.iterdir()):
+        folder.rename(folder.with_name(f"Nomen_{folder.name}_nescio_longissimum"))
+    source = ("--source", f"a=folder:{image_tree}", "--label-is-name", "--names", f"table:{TAXA}")
+    lines = run("map", "--db", tmp_path / "m.db", "--workers", 0, *source).stdout.splitlines()
+    assert max(map(len, lines)) == 100
+    assert next(line for line in lines if line.startswith("unknown")).endswith("…")
+
+
 def test_a_dry_run_reports_names_and_stores_nothing(listed: Path, tmp_path: Path) -> None:
     result = map_names(tmp_path / "m.duckdb", listed, "--names", f"table:{TAXA}", "--dry-run")
     assert result["names"]["a"]["images"]["resolved"] == 2
@@ -135,3 +170,17 @@ def test_a_dry_run_reports_names_and_stores_nothing(listed: Path, tmp_path: Path
 def test_options_of_names_need_a_file(listed: Path, tmp_path: Path) -> None:
     outcome = run("map", "--db", tmp_path / "m.db", "--source", f"a=table:{listed}", "--language", "de", code=2)
     assert "--language and --label-is-name need --names" in outcome.stderr
+
+
+def test_none_stands_alone(listed: Path, tmp_path: Path) -> None:
+    for names in (("none", f"table:{TAXA}"), (f"table:{TAXA}", "none")):
+        options = [text for name in names for text in ("--names", name)]
+        refused = run("map", "--db", tmp_path / "m.duckdb", "--source", f"a=table:{listed}", *options, code=2)
+        assert "--names none: forgets the files of names, so it must stand alone" in refused.stderr
+
+
+def test_what_is_no_language_is_refused(listed: Path, tmp_path: Path) -> None:
+    options = ("--source", f"a=table:{listed}", "--names", f"table:{TAXA}", "--language", "klingon")
+    outcome = run("map", "--db", tmp_path / "m.db", *options, code=2)
+    assert "--language klingon: no such language" in outcome.stderr
+    assert not (tmp_path / "m.db").exists()

@@ -209,6 +209,23 @@ def test_a_hold_out_that_cannot_be_made_is_refused(engine: str, hold_out: HoldOu
         assign_splits(mapping, seed=17, shares=THREE_WAYS, hold_out=hold_out)
 
 
+@ENGINES
+def test_a_name_whose_records_a_list_keeps_out_is_told_from_one_of_no_record(engine: str, tmp_path: Path) -> None:
+    path = tmp_path / "rare.txt"
+    named = {record["species"] for record in RECORDS} - {None}
+    rare, common = sorted(named)[:2], sorted(named)[2:8]
+    path.write_text("\n".join(rare))
+    with mapping_of(engine, RECORDS) as mapping:
+        asked = HoldOut(taxa=(*rare, *common, "Nomen nudum"))
+        report = assign_splits(mapping, seed=17, shares=THREE_WAYS, rule="exact", hold_out=asked, exclude=[path])
+        assert report.held_out is not None
+        assert report.held_out.excluded == dict.fromkeys(rare, "rare")
+        assert report.held_out.unmatched == ("Nomen nudum",)
+        with pytest.raises(SplitError, match=r"2 given, 2 of them kept out by exclusion lists") as caught:
+            assign_splits(mapping, seed=17, shares=THREE_WAYS, hold_out=HoldOut(taxa=tuple(rare)))
+        assert "--rule exact" not in str(caught.value)
+
+
 def test_the_command_holds_out_a_share_or_a_list(photos: Path, tmp_path: Path) -> None:
     db = tmp_path / "mapping.duckdb"
     run("map", "--db", db, "--source", f"photos=table:{photos / 'photos.csv'}", "--workers", 0)
@@ -221,6 +238,9 @@ def test_the_command_holds_out_a_share_or_a_list(photos: Path, tmp_path: Path) -
     by_name = run(*shared, "--hold-out-taxa", names)
     assert "other held-out taxa" in by_name.stdout
     assert "1 taxon to hold out is the species of no record: Rara avis" in by_name.stderr
+    (tmp_path / "cats.txt").write_text("Felis catus\n")
+    without_cats = run(*shared, "--hold-out-taxa", names, "--exclude", tmp_path / "cats.txt", "--dry-run")
+    assert "1 taxon to hold out is in no split: Felis catus (excluded by cats)" in without_cats.stderr
     out = tmp_path / "shards"
     written = run("write", "--db", db, "--out", out, "--size", 32, "--label", "species", "--workers", 0)
     assert (out / "test_unseen").is_dir()

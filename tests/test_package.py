@@ -18,7 +18,8 @@ PACKAGE = ROOT / "shardforge"
 
 #: The flow of data: a part may import itself and the parts before it.
 FLOW = [
-    *("errors", "endings", "progress", "reasons", "records", "paths", "braces", "queries", "files", "tarfiles", "zipfiles", "executors"),
+    *("errors", "endings", "progress", "reasons", "records", "paths", "braces", "queries"),
+    *("files", "tarfiles", "zipfiles", "executors"),
     *("taxonomy", "images", "sources", "mapping", "splits", "duplicates", "dataset", "verify", "catalog", "loader"),
     *("train", "cli"),
 ]

@@ -99,6 +99,27 @@ def test_exclusions_are_listed_and_useless_entries_warned_about(db: Path, tmp_pa
     assert len(stored(db)) == 98
 
 
+def test_what_changed_since_the_last_run_fits_a_terminal(db: Path, tmp_path: Path) -> None:
+    split(db, "--val-split", "20")
+    unwanted = tmp_path / f"{'a_long_name_' * 10}.txt"
+    unwanted.write_text("k03\nk99\n")
+    excluded = split(db, "--val-split", "20", "--exclude", str(unwanted)).stdout
+    assert "Since the last run 2 keys went out. Why: other exclusions." in excluded
+    assert "stay in force" not in excluded
+    more = ("--seed", "5", "--val-split", "40", "--rule", "exact", "--group-by", "species", "--subset", "few=10")
+    again = split(db, *more).stdout
+    assert "Lists without a number of entries were given to an earlier run and stay in force." in again
+    assert "another seed (17, now 5), another rule (hash, now exact)" in " ".join(again.split())
+    assert max(map(len, (excluded + again).splitlines())) <= 100
+
+
+def test_classes_without_a_name_are_called_so(db: Path) -> None:
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute("UPDATE images SET label = NULL WHERE key = 'k50'")
+    stratified = split(db, "--val-split", "20", "--stratify", "label")
+    assert "Warning: 1 class has no record in validation: (no label)" in stratified.stderr
+
+
 def test_a_dry_run_prints_and_stores_nothing(db: Path) -> None:
     before = db.read_bytes()
     result = split(db, "--val-split", "20", "--dry-run")

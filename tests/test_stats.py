@@ -231,6 +231,22 @@ def test_dataset_option_counts_what_the_dataset_holds(image_tree: Path, tmp_path
     assert "no such dataset" in run("stats", "--db", db, "--dataset", "other", code=2).stderr
 
 
+@pytest.mark.parametrize("suffix", ["duckdb", "sqlite"])
+def test_classes_of_a_dataset_are_those_that_it_was_written_with(suffix: str, photos: Path, tmp_path: Path) -> None:
+    db = tmp_path / f"mapping.{suffix}"
+    run("map", "--db", db, "--source", f"photos=table:{photos / 'photos.csv'}", "--workers", 0)
+    with open_mapping(db, write=True) as mapping:  # a homonym is two classes
+        mapping.execute("UPDATE images SET genus = 'Bos', kingdom = 'Plantae' WHERE species = 'Felis catus'")
+    run("split", "--db", db, "--seed", 17, "--rule", "exact", "--val-split", 20)
+    out = tmp_path / "shards"
+    write(db, out, "--label", "genus")
+    classes = (out / "classes.txt").read_text().splitlines()
+    assert "Bos (Plantae)" in classes
+    found = json.loads(run("stats", "--db", db, "--dataset", out, "--json").stdout)
+    assert found["balance"][0]["classes"] == sum(row["classes"] for row in found["class_sizes"]) == len(classes)
+    assert by(found["sources"], "source", "labels") == {"photos": len(classes)}
+
+
 def test_split_run_option(image_tree: Path, tmp_path: Path) -> None:
     db = prepare(tmp_path, f"images=folder:{image_tree}", "--rule", "exact", "--val-split", 25)
     run("split", "--db", db, "--seed", 1, "--name", "other", "--rule", "exact", "--val-split", 50)

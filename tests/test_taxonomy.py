@@ -2,19 +2,21 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pipeline import as_nobody
 
 from shardforge.errors import SourceError, UsageError
 from shardforge.records import RANKS
 from shardforge.taxonomy.hashing import hash_strings
 from shardforge.taxonomy.kingdoms import normalise_kingdom, normalise_kingdoms
-from shardforge.taxonomy.languages import normalise_language
-from shardforge.taxonomy.names import NamesChoice, open_names, parse_names_file
+from shardforge.taxonomy.languages import is_language, normalise_language
+from shardforge.taxonomy.names import KINDS, NamesChoice, open_names, parse_names_file
 from shardforge.taxonomy.normalise import name_keys, normalise_name, normalise_names
 from shardforge.taxonomy.resolve import NameResolver
 from shardforge.taxonomy.search import Status
@@ -102,6 +104,17 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
+def without_metadata(kept: bytes) -> bytes:
+    """Return a kept checklist whose tables do not say what they are of, with the right checksum."""
+    source, sink = pa.BufferReader(kept[:-4]), pa.BufferOutputStream()
+    for _ in range(3):
+        table = pa.ipc.open_stream(source).read_all().replace_schema_metadata(None)
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    data = sink.getvalue().to_pybytes()
+    return data + zlib.crc32(data).to_bytes(4, "little")
+
+
 def open_files(cache: Path, *texts: str, language: str = "en") -> NameResolver:
     return open_names(NamesChoice(tuple(map(parse_names_file, texts)), language), cache=cache)
 
@@ -136,6 +149,8 @@ def ask(resolver: NameResolver, label: str | None = None, **names: str) -> tuple
         ("xCupressocyparis leylandii", "× Cupressocyparis leylandii"),
         ("Anas superciliosa X platyrhynchos", "Anas superciliosa × platyrhynchos"),
         ("Salix alba L. × Salix fragilis L.", "Salix alba × Salix fragilis"),
+        ("SALIX × × SALIX", "Salix × salix"),
+        ("SALIX × ALBA × SALIX", "Salix × alba × salix"),
         ("Anas sp.", "Anas"),
         ("Anas cf. crecca", "Anas cf. crecca"),
         ("Culex sp. BOLD:AAA1234", "Culex sp. BOLD:AAA1234"),
@@ -198,6 +213,12 @@ def test_a_taxon_has_whole_species_and_its_genus() -> None:
 )
 def test_languages_have_one_code(text: str, code: str) -> None:
     assert normalise_language(text) == code
+    assert is_language(text)
+
+
+@pytest.mark.parametrize("text", ["klingon", "xx", "e1n"])
+def test_what_is_no_language_is_told(text: str) -> None:
+    assert not is_language(text)
 
 
 def test_hashes_of_slices_are_those_of_their_strings() -> None:
@@ -283,6 +304,29 @@ def test_tables_give_synonyms_and_the_taxa_above(tmp_path: Path, cache: Path) ->
     assert ask(resolver, "Anas_platyrhynchos")[2] == "mallard"
 
 
+def test_a_table_knows_the_names_that_only_rows_of_others_have(tmp_path: Path, cache: Path) -> None:
+    rows = """\
+scientific_name,kingdom,genus,species,common_name
+Bos bison,Animalia,Bison,Bison bison,American bison
+Anas crecca carolinensis,Animalia,Anas,Anas crecca,green-winged teal
+Anas boschas,,Anas,Anas platyrhynchos,wild duck
+Anas platyrhynchos,Animalia,Anas,Anas platyrhynchos,mallard
+"""
+    resolver = open_files(cache, f"table:{write(tmp_path / 't.csv', rows)}")
+    bison = {"kingdom": "Animalia", "genus": "Bison", "species": "Bison bison"}
+    assert ask(resolver, species="Bison bison") == (Status.RESOLVED, bison, "American bison")
+    assert ask(resolver, species="Bos bison") == (Status.SYNONYM, bison, "American bison")
+    status, ranks, common = ask(resolver, species="Anas crecca")
+    assert (status, ranks["kingdom"], common) == (Status.RESOLVED, "Animalia", None)  # the name of its subspecies
+    assert ask(resolver, species="Anas platyrhynchos")[2] == "mallard"
+
+
+def test_rows_of_one_taxon_in_a_table_agree_on_its_common_name(tmp_path: Path, cache: Path) -> None:
+    rows = "species,common_name,preferred\nAnas crecca,teal,no\nAnas crecca,Eurasian teal,yes\nAnas nix,none,\n"
+    resolver = open_files(cache, f"table:{write(tmp_path / 't.csv', rows)}")
+    assert ask(resolver, species="Anas crecca")[2] == "Eurasian teal"
+
+
 def test_homonyms_are_told_apart_by_what_is_known(cache: Path) -> None:
     resolver = open_files(cache, f"table:{TAXA}")
     assert ask(resolver, genus="Iris") == (Status.AMBIGUOUS, {"genus": "Iris"}, None)
@@ -324,6 +368,17 @@ def test_tables_may_be_parquet_and_lack_ranks(tmp_path: Path, cache: Path) -> No
     assert ask(resolver, species="Aus bus")[1] == {"family": "Aidae", "genus": "Aus", "species": "Aus bus"}
 
 
+OPEN = """
+from pathlib import Path
+from shardforge.errors import SourceError
+from shardforge.taxonomy.names import NamesChoice, open_names, parse_names_file
+try:
+    open_names(NamesChoice((parse_names_file("table:" + sys.argv[1]),)))
+except SourceError as error:
+    print(error)
+"""
+
+
 def test_a_parsed_file_is_kept_until_it_changes_or_is_damaged(tmp_path: Path, cache: Path) -> None:
     file = write(tmp_path / "a.csv", "name,kingdom,common\nAus bus,Animalia,one\n")
     assert ask(open_files(cache, f"table:{file}"), species="Aus bus")[2] == "one"
@@ -332,7 +387,7 @@ def test_a_parsed_file_is_kept_until_it_changes_or_is_damaged(tmp_path: Path, ca
     open_files(cache, f"table:{file}")
     assert kept.stat().st_mtime_ns == first
     content = bytearray(kept.read_bytes())
-    for damaged in (content[: len(content) // 2], content[:200] + b"x" + content[201:], b""):
+    for damaged in (content[: len(content) // 2], content[:200] + b"x" + content[201:], b"", without_metadata(content)):
         kept.write_bytes(damaged)
         assert ask(open_files(cache, f"table:{file}"), species="Aus bus")[2] == "one"
         assert kept.read_bytes() == content
@@ -356,14 +411,89 @@ def test_the_environment_places_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ("t.csv", "a,b\n1,2\n", "has the columns a, b; expected some of"),
         ("t.csv", "common_name\nduck\n", "neither a scientific name nor a rank"),
-        ("t.csv", "name,kingdom\nAus,bus,cus\n", r"t.csv: cannot be read: .*Expected 2 columns, got 3"),
+        ("t.csv", "name,kingdom\nAus,bus,cus\n", r"t.csv: a row has 3 columns where 2 are expected \(Aus,bus,cus\)"),
+        ("t.csv", "name;kingdom\nAus;bus\n", r"t.csv: has columns separated by ';'; expected ','"),
+        ("t.tsv", "name,kingdom\nAus,bus\n", r"t.tsv: has columns separated by ','; expected '\\t'"),
+        ("t.csv", "name,kingdom\n", "t.csv: has no rows"),
+        ("t.csv", "", "t.csv: begins with an empty line or is empty; expected a header"),
+        ("t.csv", "name,kingdom\n,\n,\n", "t.csv: no row has a scientific name or a rank"),
+        ("t.csv", f"name,kingdom\nAus,{'x' * 40_000_000}\n", "t.csv: a row is longer than 16 MiB"),
         ("t.txt.gz", "no gzip", "cannot be read"),
         ("t.docx", "", "not a table; expected .csv"),
     ],
 )
 def test_what_is_no_table_of_names_is_named(tmp_path: Path, cache: Path, name: str, content: str, message: str) -> None:
-    with pytest.raises(SourceError, match=message):
-        open_files(cache, f"table:{write(tmp_path / name, content)}")
+    file = write(tmp_path / name, content)
+    with pytest.raises(SourceError, match=message) as caught:
+        open_files(cache, f"table:{file}")
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("text", ["name,kingdom\nAus b\u00e9s,Animalia\n", "name,kingdom,\u00e9\nAus bus,Animalia,\n"])
+def test_names_that_are_not_utf8_say_how_to_convert_them(tmp_path: Path, cache: Path, text: str) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text(text, encoding="latin-1")
+    with pytest.raises(SourceError, match="not UTF-8 text; convert it, for instance by iconv -f latin1") as caught:
+        open_files(cache, f"table:{file}")
+    assert str(caught.value).startswith(f"{file}: ")
+
+
+def zip_taxa(file: Path, compression: int) -> bytearray:
+    """Write an archive of one table of taxa and return its bytes."""
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        archive.writestr("taxon.tab", EOL_TAXA)
+    return bytearray(file.read_bytes())
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_with_a_damaged_member_is_named(tmp_path: Path, cache: Path, compression: int) -> None:
+    file = tmp_path / "t.zip"
+    content = zip_taxa(file, compression)
+    for place in range(39, 99, 3):  # behind the header and the name
+        file.write_bytes(content[:place] + b"\xff\xff\xff" + content[place + 3 :])
+        with pytest.raises(SourceError, match=r"t.zip(/taxon.tab)?: .*(damaged|has the columns|not UTF-8)"):
+            open_files(cache, f"dwca:{file}")
+
+
+@pytest.mark.parametrize(
+    ("local", "central", "value", "message"), [(6, 8, 1, "is encrypted"), (8, 10, 98, "compression method")]
+)
+def test_a_zip_that_cannot_be_unpacked_is_named(
+    tmp_path: Path, cache: Path, local: int, central: int, value: int, message: str
+) -> None:
+    file = tmp_path / "t.zip"
+    content = zip_taxa(file, zipfile.ZIP_STORED)
+    content[local] = content[content.index(b"PK\x01\x02") + central] = value
+    file.write_bytes(content)
+    with pytest.raises(SourceError, match=rf"t.zip: cannot be unpacked here \(.*{message}.*\); unpack it"):
+        open_files(cache, f"dwca:{file}")
+
+
+def test_names_without_permission_are_named(tmp_path: Path, cache: Path) -> None:
+    file = write(tmp_path / "t.csv", "name\nAus bus\n")
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    for place, text in ((file, file), (tmp_path, file), (tmp_path, tmp_path)):
+        mode = place.stat().st_mode
+        place.chmod(0)
+        found = as_nobody(OPEN, text)
+        place.chmod(mode)
+        assert "not readable (permission denied); ask its owner" in found.stdout, (place, text, found)
+
+
+@pytest.mark.parametrize("name", ["mynames.csv", "nodes.csv", "nodes.dmp"])
+def test_a_file_that_is_no_whole_taxonomy_dump_is_named(tmp_path: Path, cache: Path, name: str) -> None:
+    file = write(tmp_path / name, dump([(1, 1, "no rank")]))
+    with pytest.raises(SourceError, match=rf"{name}: has no \w+.dmp; expected the folder or archive"):
+        open_files(cache, f"ncbi:{file}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_archive_without_names_is_named(tmp_path: Path, cache: Path, kind: str) -> None:
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("README.md", "no names")
+    with pytest.raises(SourceError, match=r"other.zip: no file of names is in this archive"):
+        open_files(cache, f"{kind}:{tmp_path / 'other.zip'}")
 
 
 def test_unusable_choices_say_what_to_do(tmp_path: Path, cache: Path) -> None:

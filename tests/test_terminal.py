@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from pipeline import as_nobody, run
 
+from shardforge.cli.options import print_table
+from shardforge.reasons import MEANING
+
 COMMAND = [sys.executable, "-m", "shardforge"]
 STARTING = """
 import os, signal, sys
@@ -68,6 +71,21 @@ def test_a_full_disk_behind_stdout_is_one_sentence(db: Path, arguments: list[str
     assert ended.returncode == 1
     assert ended.stderr.startswith("Error: standard output: No space left on device; make room")
     assert ended.stderr.count("\n") == 1
+
+
+def test_tables_are_cut_where_they_are_wide(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["a", "images", "b", "c"], [["x" * 150, 1_234, "y" * 150, "whole"], ["short", 5, "z" * 30, ""]])
+    assert capsys.readouterr().out.splitlines() == [
+        f"{'a':42}  images  {'b':41}  c",
+        f"{'x' * 41}…   1,234  {'y' * 40}…  whole",
+        f"{'short':42}       5  {'z' * 30}",
+    ]
+
+
+@pytest.mark.parametrize("reason", MEANING)
+def test_the_meaning_of_a_reason_is_never_cut(reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["reason", "images", "meaning"], [[reason, 9_999_999, MEANING[reason]]])
+    assert capsys.readouterr().out.endswith(f"{MEANING[reason]}\n")
 
 
 def test_a_path_that_is_no_text_is_printed_as_it_is(tmp_path: Path) -> None:

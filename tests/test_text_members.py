@@ -116,8 +116,10 @@ def test_samples_without_a_taxon_are_counted(image_tree: Path, tmp_path: Path) -
 
 def test_unknown_and_doubled_texts_are_refused(out: Path, tmp_path: Path) -> None:
     db = out.parent / "mapping.duckdb"
+    both = write(db, tmp_path / "o", "--text", "all,sci", code=2)
     assert "--text nix: not known; choose of sci, com" in write(db, tmp_path / "o", "--text", "nix", code=2).stderr
     assert "--caption nix: not known" in write(db, tmp_path / "o", "--caption", "nix", code=2).stderr
+    assert "--text all,sci: all stands for every kind: give it alone" in both.stderr
     twice = write(db, tmp_path / "o", "--members", "common_name.txt", "--text", "common_name", code=2)
     assert "the member common_name.txt stands there twice" in twice.stderr
 

@@ -204,7 +204,10 @@ def test_another_dataset_is_not_touched(db: Path, tmp_path: Path) -> None:
     before = shard_hashes(out)
     refused = write(db, out, "--label", "species", code=2)
     assert "holds another dataset" in refused.stderr
-    assert "label 'family', now 'species'" in refused.stderr
+    assert "(label family, now species)" in refused.stderr
+    resized = write(db, out, "--label", "family", "--size", "32x48", "--text", "sci,com", code=2).stderr
+    assert "size 64x64, now 32x48" in resized
+    assert "texts none, now sci,com" in resized
     assert shard_hashes(out) == before
     write(db, out, "--label", "species", "--replace")
     assert "Bison bison" in (out / "classes.txt").read_text()

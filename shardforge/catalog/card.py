@@ -12,7 +12,8 @@ from pathlib import Path
 from shardforge.catalog.catalog import has_current_catalog, has_metadata, open_catalog, write_catalog
 from shardforge.catalog.croissant import make_croissant
 from shardforge.catalog.describe import describe_images
-from shardforge.catalog.describe_dataset import describe_dataset_parts, describe_mapping_parts
+from shardforge.catalog.describe_dataset import describe_dataset_parts
+from shardforge.catalog.describe_mapping import describe_mapping_parts
 from shardforge.catalog.front_matter import describe_dataset, describe_licences, size_category, to_yaml
 from shardforge.catalog.markers import fill_parts, list_parts
 from shardforge.catalog.statistics import OF_IMAGES, Statistics, collect_statistics
@@ -27,10 +28,10 @@ _TEMPLATE = Path(__file__).with_name("card_template.md")
 
 @dataclass(frozen=True)
 class CardReport:
-    """What became of a card: whether it or `croissant.json` changed, its generated parts, and which were left alone."""
+    """What became of a card: the files that were written, its generated parts, and which of these were left alone."""
 
     path: Path
-    changed: bool
+    written: tuple[Path, ...]
     parts: tuple[str, ...]
     left: tuple[str, ...]
 
@@ -54,9 +55,11 @@ def write_card(
     before = _read_card(layout)
     text = _start_card(manifest) if before is None else before
     parts = list_parts(text, str(layout.card))
+    written = []
     if not has_current_catalog(layout):
         write_catalog(out, progress=progress)
-    with open_catalog(layout.catalog) as catalog:
+        written.append(layout.catalog)
+    with open_catalog(layout.catalog, labelled=manifest.ours["classes"] is not None) as catalog:
         found = collect_statistics(catalog, {**OF_IMAGES, "splits": "select_catalog_splits"}, progress=progress)
     made = _make_parts(layout, manifest, found)
     if db is not None:
@@ -64,8 +67,9 @@ def write_card(
     licences = sorted({row["url"] for row in found["licences"] if row["url"]})
     croissant = make_croissant(layout, manifest, description=made["summary"], licences=licences)
     text = fill_parts(text, made, str(layout.card))
-    changed = [_replace(layout.card, text.encode()), _replace(layout.croissant, croissant)]
-    return CardReport(layout.card, any(changed), tuple(parts), tuple(name for name in parts if name not in made))
+    contents = {layout.card: text.encode(), layout.croissant: croissant}
+    written = [*(path for path, content in contents.items() if _replace(path, content)), *written]
+    return CardReport(layout.card, tuple(written), tuple(parts), tuple(name for name in parts if name not in made))
 
 
 def _replace(path: Path, content: bytes) -> bool:
@@ -107,7 +111,7 @@ def _make_parts(layout: Layout, manifest: Manifest, found: Statistics) -> dict[s
     return {
         "front_matter": _make_front_matter(layout, manifest, found),
         **describe_dataset_parts(manifest, found),
-        **describe_images(found),
+        **describe_images(found, labelled=manifest.ours["classes"] is not None),
     }
 
 

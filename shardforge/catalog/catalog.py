@@ -109,11 +109,15 @@ def has_metadata(catalog: Path) -> bool:
 
 
 @contextmanager
-def open_catalog(path: Path) -> Iterator[Mapping]:
-    """Open a catalog as a mapping of its images: `images`, `sources` and `catalog`, for the statements in `sql/`."""
+def open_catalog(path: Path, *, labelled: bool) -> Iterator[Mapping]:
+    """Open a catalog as a mapping of its images: `images`, `sources` and `catalog`, for the statements in `sql/`.
+
+    `labelled` says that the dataset has classes: then no other labels count as such.
+    """
     with DuckDBMapping(Path(":memory:"), write=True) as mapping:
         quoted = str(path).replace("'", "''")
-        mapping.execute(load_query("create_catalog_views").format(catalog=quoted))
+        label = "coalesce(c.class_name, '')" if labelled else "c.label"
+        mapping.execute(load_query("create_catalog_views").format(catalog=quoted, label=label))
         yield mapping
 
 

@@ -10,11 +10,14 @@ from shardforge.catalog.statistics import Statistics
 _MOST_ROWS = 20
 
 
-def describe_images(found: Statistics) -> dict[str, str]:
-    """Return the parts taxa, class_sizes, image_sizes and licences of a card, from figures of `OF_IMAGES`."""
+def describe_images(found: Statistics, *, labelled: bool) -> dict[str, str]:
+    """Return the parts taxa, class_sizes, image_sizes and licences of a card, from figures of `OF_IMAGES`.
+
+    `labelled` says that the dataset has classes; the sizes are else those that labels or species would make.
+    """
     return {
         "taxa": _describe_taxa(found),
-        "class_sizes": _describe_class_sizes(found),
+        "class_sizes": _describe_class_sizes(found, labelled=labelled),
         "image_sizes": _describe_image_sizes(found),
         "licences": _describe_licences(found["licences"]),
     }
@@ -42,14 +45,15 @@ def _describe_taxa(found: Statistics) -> str:
     return "\n\n".join(pieces)
 
 
-def _describe_class_sizes(found: Statistics) -> str:
+def _describe_class_sizes(found: Statistics, *, labelled: bool) -> str:
     if not found["balance"]:
         return "The images have no classes."
     [balance] = found["balance"]
     columns = ("class_size", "classes", "images", "percent_up_to_here")
+    subject = "The" if labelled else "No classes are stored. By label, or else species, the"
     return "\n\n".join(
         [
-            f"The {balance['classes']:,} classes have between {balance['smallest']:,} and {balance['largest']:,} "
+            f"{subject} {balance['classes']:,} classes have between {balance['smallest']:,} and {balance['largest']:,} "
             f"images, half of them at most {balance['median']:,}. {balance['percent_below_5']:.1f}% have fewer than 5 "
             f"images, {balance['percent_below_10']:.1f}% fewer than 10, {balance['percent_below_50']:.1f}% fewer than "
             f"50. The largest tenth of the classes holds {balance['percent_in_largest_tenth']:.1f}% of the images "

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from shardforge.catalog.markdown import format_bytes, make_table
 from shardforge.catalog.statistics import Statistics
 from shardforge.dataset.layout import CATALOG, CLASSES, CROISSANT, MANIFEST, SIZES
 from shardforge.dataset.manifest import Manifest
-from shardforge.mapping import Mapping
-from shardforge.reasons import MEANING, OK
+from shardforge.splits.request import HELD_OUT, PRETRAIN
+from shardforge.taxonomy.text import FIELDS, TEXTS, text_extension
 
 _FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WebP"}
 _RESIZED = {
@@ -19,6 +16,14 @@ _RESIZED = {
     "longest": "so that they fit into {width} × {height} pixels",
     "crop": "and cut to {width} × {height} pixels around the centre",
     "pad": "to fit {width} × {height} pixels, with a border where they do not fill them",
+}
+#: What a split is whose name does not say it.
+_SPLITS = {
+    "validation_unseen": "images of taxa that training never sees, for validation",
+    "test_unseen": "images of taxa that training never sees, for test",
+    "key_unseen": "images of taxa that training never sees, set aside as the known ones in retrieval",
+    "other_heldout": "images whose groups hold taxa of several of these splits: for none of them",
+    PRETRAIN: "images for pre-training only, written without a class",
 }
 _FILES = (
     (MANIFEST, "the manifest: splits, shards, their lengths and SHA-256 checksums"),
@@ -40,15 +45,6 @@ def describe_dataset_parts(manifest: Manifest, found: Statistics) -> dict[str, s
     }
 
 
-def describe_mapping_parts(mapping: Mapping, manifest: Manifest) -> dict[str, str]:
-    """Return the parts split and left_out, which only the mapping can tell."""
-    dataset = str(manifest.path.parent.resolve())
-    return {
-        "split": _describe_split(mapping, manifest.ours["options"]["split_run"]),
-        "left_out": _describe_left_out(mapping, dataset),
-    }
-
-
 def _summarise(manifest: Manifest, found: Statistics) -> str:
     images = sum(row["images"] for row in found["sources"])
     species = next(row["taxa"] for row in found["ranks"] if row["rank"] == "species")
@@ -66,14 +62,38 @@ def _summarise(manifest: Manifest, found: Statistics) -> str:
 
 def _describe_structure(manifest: Manifest, found: Statistics) -> str:
     unlabelled = manifest.ours.get("unlabelled", {})
+    members = manifest.ours["members"]
+    texts = _list_texts(manifest)
     pieces = [
-        "A sample is one image and what belongs to it, files of one key in a tar:",
-        make_table(("member", "holds"), [(f"`KEY.{name}`", _explain(name)) for name in manifest.ours["members"]]),
+        f"The shards are in the WebDataset format, which {_list_readers(members)} read as it is. A sample is one image "
+        "and what belongs to it, files of one key in a tar:",
+        make_table(("member", "holds"), [(f"`KEY.{name}`", _explain(name, texts)) for name in members]),
         make_table(("split", "samples", "classes", "shards", "size"), _count_splits(manifest, found)),
+        "\n".join(f"- `{split}`: {meaning}" for split, meaning in _explain_splits(manifest)),
         *(f"{count:,} samples of `{split}` have no class." for split, count in unlabelled.items()),
         make_table(("file", "holds"), [(f"`{name}`", text) for name, text in _list_files(manifest)]),
     ]
-    return "\n\n".join(pieces)
+    return "\n\n".join(filter(None, pieces))
+
+
+def _list_readers(members: list[str]) -> str:
+    """Return the libraries that can train on these members."""
+    readers = ["webdataset", *(["timm", "birder"] if "cls" in members else []), *["open_clip"] * ("txt" in members)]
+    return " and ".join(filter(None, (", ".join(readers[:-1]), readers[-1]))) if readers[1:] else "webdataset and wids"
+
+
+def _list_texts(manifest: Manifest) -> dict[str, str]:
+    """Return the members with a text about the taxon, and the kind of each."""
+    options = manifest.ours["options"]
+    caption = {"txt": options["caption"]} if options.get("caption") else {}
+    return caption | {text_extension(kind): kind for kind in options.get("texts", ())}
+
+
+def _explain_splits(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the splits of a dataset whose names do not say what they are."""
+    splits = dict.fromkeys(shard.split for shard in manifest.shards)
+    meanings = {split: _SPLITS.get(split, "part of train") for split in splits if split not in ("train", *HELD_OUT)}
+    return list(meanings.items())
 
 
 def _list_files(manifest: Manifest) -> list[tuple[str, str]]:
@@ -81,13 +101,19 @@ def _list_files(manifest: Manifest) -> list[tuple[str, str]]:
     return [*_FILES[:1], *(classes if manifest.ours["classes"] else []), *_FILES[1:]]
 
 
-def _explain(member: str) -> str:
+def _explain(member: str, texts: dict[str, str]) -> str:
     known = {
         "cls": f"the number of the class, the line of `{CLASSES}` counted from 0",
         "json": "what is known of the image: source, taxon, licence, author, size before resizing",
         **{name: f"the image, {kind}" for name, kind in _FORMATS.items()},
+        **{name: f"text: {_spell_text(kind)}" for name, kind in texts.items()},
     }
     return known.get(member, f"text: {member.removesuffix('.txt').replace('_', ' ')}")
+
+
+def _spell_text(kind: str) -> str:
+    """Return the template of a kind of text with what stands in its fields, in brackets."""
+    return TEXTS[kind].format_map({field: f"[{meaning}]" for field, meaning in FIELDS.items()})
 
 
 def _count_splits(manifest: Manifest, found: Statistics) -> list[tuple[object, ...]]:
@@ -128,42 +154,3 @@ def _describe_processing(manifest: Manifest) -> str:
         f"{options['seed']}). The shards are reproducible to the byte with the same libraries ({libraries}); the "
         f"digest of the plan is `{manifest.ours['plan_sha256']}`."
     )
-
-
-def _describe_split(mapping: Mapping, run: str) -> str:
-    [(seed, rule, stored)] = mapping.rows(
-        "SELECT seed, rule, parameters FROM split_runs WHERE name = $name", name=run
-    ) or [(None, None, "{}")]
-    if rule is None:
-        return f"The split run `{run}` is no longer in the mapping."
-    parameters = {name: value for name, value in json.loads(stored).items() if value}
-    lines = [f"- {name.replace('_', ' ')}: {_show_parameter(value)}" for name, value in parameters.items()]
-    return "\n".join(
-        [
-            f"The splits follow from seed {seed} by the rule `{rule}`; images with the same bytes share a split.",
-            *(["", *lines] if lines else []),
-        ]
-    )
-
-
-def _show_parameter(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {shown}" for name, shown in value.items() if shown not in (None, "0", 0))
-    return str(value)
-
-
-def _describe_left_out(mapping: Mapping, dataset: str) -> str:
-    outcomes = mapping.rows(
-        "SELECT reason, count(*) FROM outcomes WHERE dataset = $dataset AND reason <> $ok GROUP BY reason "
-        "ORDER BY count(*) DESC, reason",
-        dataset=dataset,
-        ok=OK,
-    )
-    if not outcomes:
-        return "Nothing: all images that the sources list are in the dataset."
-    rows = [(reason, images, MEANING.get(reason, "")) for reason, images in outcomes]
-    pieces = [make_table(("reason", "images", "meaning"), rows)]
-    if any(reason == "excluded" for reason, _ in outcomes):
-        lists = mapping.rows(mapping.query("count_exclusions"))
-        pieces.append(make_table(("exclusion list", "reason", "images"), [row[:3] for row in lists]))
-    return "\n\n".join(pieces)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shardforge.catalog.licences import Licence, recognise_licence
+from shardforge.dataset.collect import collect_written
 from shardforge.errors import UsageError
 from shardforge.mapping import Mapping
 
@@ -58,7 +59,9 @@ def collect_statistics(
 
 
 def limit_to_dataset(mapping: Mapping, dataset: str) -> str:
-    """Let the open mapping be about the images of one dataset alone; return its folder.
+    """Let the open mapping be about the images of one dataset alone, labelled by its classes; return its folder.
+
+    A dataset without classes keeps the labels of the mapping.
 
     Raises:
         UsageError: the mapping has no such dataset, or several of this name.
@@ -72,8 +75,13 @@ def limit_to_dataset(mapping: Mapping, dataset: str) -> str:
         raise UsageError(f"--dataset {dataset}: {mapping.path} has {what}; give the folder of one that it has: {there}")
     [folder] = found
     [(database,)] = mapping.rows("SELECT name FROM pragma_database_list WHERE name <> 'temp'")
-    quoted = folder.replace("'", "''")
-    mapping.execute(mapping.query("create_dataset_view").format(database=database, dataset=quoted))
+    [(options,)] = mapping.rows("SELECT options FROM datasets WHERE out = $out", out=folder)
+    column = mapping.parse_object(options, "datasets.options").get("label")
+    collect_written(mapping, folder, column)
+    mapping.execute("CREATE TEMP TABLE written AS SELECT DISTINCT key, coalesce(class_name, '') AS label FROM planned")
+    mapping.index("written", "key")
+    label = "i.label" if column is None else "w.label"
+    mapping.execute(mapping.query("create_dataset_view").format(database=database, label=label))
     return folder
 
 

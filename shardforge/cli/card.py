@@ -54,9 +54,20 @@ def card_command(out: Path, db: Path | None, as_json: bool) -> None:
     with Progress(quiet=as_json) as progress:
         report = write_card(out, db, progress=progress)
     if as_json:
-        print_json({"path": str(report.path), "changed": report.changed, "parts": report.parts, "left": report.left})
+        print_json(
+            {
+                "path": str(report.path),
+                "changed": bool(report.written),
+                "written": list(map(str, report.written)),
+                "parts": report.parts,
+                "left": report.left,
+            }
+        )
         return
-    click.echo(f"{report.path}: {'written' if report.changed else 'nothing has changed'}")
+    for path in report.written:
+        click.echo(f"{path}: written")
+    if not report.written:
+        click.echo(f"{report.path}: nothing has changed")
     if report.left:
         click.echo(f"Left as they are: {', '.join(report.left)}; with --db they are renewed", err=True)
     if "front_matter" not in report.parts:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from shardforge.duplicates.report import DuplicateReport
     from shardforge.duplicates.store import Hashing
 
+#: Of the content hash that names a cluster; `--json` has all.
+_SHOWN_DIGITS = 16
 _WHY = {
     "no_hash": "mapped with --no-hash; run `shardforge map` to read them",
     "not_hashed": "not read: their files are gone or changed; run `shardforge map`",
@@ -78,7 +80,7 @@ def duplicates_command(
     else:
         _print_report(hashing, found)
         if report is not None:
-            click.echo(f"{pairs:,} pairs in {report}/pairs.csv, the worst of them in {report}/pairs.png", err=True)
+            _print_place(pairs or 0, report)
 
 
 def _print_report(hashing: Hashing, found: DuplicateReport) -> None:
@@ -86,10 +88,19 @@ def _print_report(hashing: Hashing, found: DuplicateReport) -> None:
     print_table(header, [tuple(asdict(kind).values()) for kind in found.kinds])
     if found.largest:
         click.echo()
-        header = ("largest", "images", "contents", "sources", "labels", "splits", "first image")
-        print_table(header, [tuple(asdict(cluster).values()) for cluster in found.largest])
-    click.echo(f"Hashed {hashing.hashed:,} contents.", err=True)
+        header = ("largest clusters", "images", "contents", "sources", "labels", "splits", "first image")
+        rows = [tuple(asdict(cluster).values()) for cluster in found.largest]
+        print_table(header, [(name[:_SHOWN_DIGITS], *counts) for name, *counts in rows])
+    click.echo(f"Hashed {count_of(hashing.hashed, 'content', 'contents')}.", err=True)
     warn_unsearched(found.unsearched)
+
+
+def _print_place(pairs: int, report: Path) -> None:
+    if pairs:
+        shown = count_of(pairs, "pair", "pairs")
+        click.echo(f"{shown} in {report}/pairs.csv, the worst in {report}/pairs.png", err=True)
+    else:
+        click.echo(f"No two images show the same picture: {report}/pairs.csv is empty", err=True)
 
 
 def warn_unsearched(unsearched: dict[str, int]) -> None:

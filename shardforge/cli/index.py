@@ -37,13 +37,17 @@ def index_command(
     shardforge index shards/_info.json --split train
     shardforge index 'old/shard-{000000..000031}.tar' --workers 8
     """
+    from shardforge.errors import UsageError
     from shardforge.executors import open_executor
     from shardforge.loader.index import open_index
     from shardforge.loader.index.dali import write_dali_index
     from shardforge.loader.inputs import open_inputs
+    from shardforge.loader.places import is_remote
     from shardforge.loader.storage import RemoteOptions
 
     shards = open_inputs(inputs[0] if len(inputs) == 1 else inputs, split=split)
+    if dali and any(is_remote(shard.url) for shard in shards.shards):
+        raise UsageError("--dali writes beside the tars: give tars of this machine")
     with (
         Progress(quiet=as_json) as progress,
         open_executor(executor, workers, preload=("shardforge.loader.index.walk",), address=ray_address) as pool,
@@ -65,4 +69,6 @@ def index_command(
     if as_json:
         print_json(described)
     else:
-        print_table(list(described), [[*list(described.values())[:3], ",".join(index.extensions), str(index.path)]])
+        counts = {name: described[name] for name in ("shards", "samples", "labelled")}
+        print_table([*counts, "members"], [[*counts.values(), ",".join(index.extensions)]])
+        click.echo(f"Index: {index.path}")

@@ -121,7 +121,7 @@ def _to_json(leaks: Leaks) -> dict[str, Any]:
 
 
 def _print_report(found: Sequence[Leaks], report: Path | None) -> None:
-    header = ("against", "images", "in it exactly", "nearly", "leaking images of the mapping", "excluded already")
+    header = ("against", "images", "exact", "near", "leaking from the mapping", "excluded already")
     rows = [_to_json(leaks) for leaks in found]
     columns = ("against", "images", "exact", "near", "leaking_images", "excluded_images")
     print_table(header, [[row[column] for column in columns] for row in rows])
@@ -133,4 +133,5 @@ def _print_report(found: Sequence[Leaks], report: Path | None) -> None:
             files = count_of(count, "file", "files")
             click.echo(f"Warning: {row['against']}: {files} not compared, {reason}: {MEANING[reason]}", err=True)
     if report is not None:
-        click.echo(f"Pairs in {report}/leaks.csv (for split --exclude) and {report}/leaks.png", err=True)
+        sheet = f" and {report}/leaks.png" if any(leaks.open.num_rows for leaks in found) else ""
+        click.echo(f"Pairs in {report}/leaks.csv (for split --exclude){sheet}", err=True)

@@ -63,7 +63,7 @@ def map_command(
     on: str | None,
     names: tuple[str, ...],
     language: str | None,
-    label_is_name: bool,
+    label_is_name: bool | None,
     names_cache: Path | None,
     no_hash: bool,
     executor: str,
@@ -87,7 +87,7 @@ def map_command(
     described: dict[str, Any] = {
         "hash_content": not no_hash,
         "metadata": _read_metadata(metadata, on),
-        "names": read_names(names, language, label_is_name=label_is_name),
+        "names": read_names(names, language, label_is_name),
         "names_cache": names_cache,
     }
     given = _parse_sources(sources, options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from shardforge.cli.options import print_table
+from shardforge.cli.options import count_of, print_table
 from shardforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,9 +32,13 @@ def names_options(command: Command) -> Command:
             help="Folder that keeps parsed files of names. [default: $SHARDFORGE_CACHE, else that of the user]",
         ),
         click.option(
-            "--label-is-name", is_flag=True, help="Take the label as the scientific name where no rank is known."
+            "--label-is-name/--no-label-is-name",
+            default=None,
+            help="Take the label as the scientific name where no rank is known. [default: as before, else no]",
         ),
-        click.option("--language", help="Of common names, for instance en, deu or French. [default: en]"),
+        click.option(
+            "--language", help="Of common names, for instance en, deu or French. [default: as before, else en]"
+        ),
         click.option(
             "--names",
             multiple=True,
@@ -47,17 +51,22 @@ def names_options(command: Command) -> Command:
     return command
 
 
-def read_names(texts: tuple[str, ...], language: str | None, *, label_is_name: bool) -> NamesChoice | None:
+def read_names(texts: tuple[str, ...], language: str | None, label_is_name: bool | None) -> NamesChoice | None:
     """Return what the options choose, None where none was given."""
+    from shardforge.taxonomy.languages import is_language
     from shardforge.taxonomy.names import NamesChoice, parse_names_file
 
+    if language is not None and not is_language(language):
+        raise UsageError(f"--language {language}: no such language; expected one such as en, deu or French")
     if not texts:
-        if language is not None or label_is_name:
+        if language is not None or label_is_name is not None:
             raise UsageError("--language and --label-is-name need --names KIND:PATH; give the files of names, too")
         return None
     if texts == ("none",):
         return NamesChoice(())
-    return NamesChoice(tuple(map(parse_names_file, texts)), language or "en", label_is_name)
+    if "none" in texts:
+        raise UsageError("--names none: forgets the files of names, so it must stand alone; leave it or the others out")
+    return NamesChoice(tuple(map(parse_names_file, texts)), language, label_is_name)
 
 
 def names_to_json(naming: Naming) -> dict[str, Any]:
@@ -67,6 +76,7 @@ def names_to_json(naming: Naming) -> dict[str, Any]:
         "distinct": {status.name.lower(): len(names) for status, names in naming.names.items()},
         "names": {status.name.lower(): dict(names.most_common(_LISTED)) for status, names in naming.names.items()},
         "common_names": naming.common_names,
+        "kept_common_names": naming.kept_common_names,
     }
 
 
@@ -75,15 +85,24 @@ def print_names(namings: Mapping[str, Naming]) -> None:
     from shardforge.taxonomy.search import MEANING
 
     for source, naming in namings.items():
-        click.echo()
         rows: list[list[object]] = []
         for status, meaning in MEANING.items():
             names = naming.names.get(status, Counter())
-            if naming.images[status] and naming.knows_ranks:
+            if naming.images[status]:
                 rows.append([status.name.lower(), naming.images[status], len(names) or "", meaning, _examples(names)])
-        if rows:
+        if rows and naming.knows_ranks:
+            click.echo()
             print_table([f"names of {source}", "images", "names", "meaning", "for instance"], rows)
-        click.echo(f"{source}: {naming.common_names:,} images got a common name", err=True)
+        _print_common_names(source, naming)
+
+
+def _print_common_names(source: str, naming: Naming) -> None:
+    parts = [f"{count_of(naming.common_names, 'image', 'images')} got a common name"]
+    if naming.kept_common_names:
+        parts.append(f"{naming.kept_common_names:,} keep that of the source, in whatever language it is")
+    if not naming.knows_ranks:
+        parts.append("the files of names give common names only: of ranks they have no more than the name")
+    click.echo(f"{source}: {'; '.join(parts)}", err=True)
 
 
 def _examples(names: Mapping[str, int]) -> str:

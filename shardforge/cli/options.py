@@ -13,6 +13,11 @@ from shardforge.duplicates import DEFAULT_DISTANCE, MAX_DISTANCE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_GAP = "  "
+#: Letters on a line of a table, and those that a column of text keeps however long the line is.
+LINE = 100
+_NARROWEST = 8
+
 
 def db_option(command: Command) -> Command:
     """Add `--db`, the mapping database."""
@@ -94,17 +99,35 @@ def print_json(result: Any) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print aligned columns on stdout: text to the left, numbers to the right with thousands separators."""
+    """Print aligned columns on stdout: text to the left, numbers to the right with thousands separators.
+
+    Text is cut, the widest columns first, where a line would be longer than a terminal is wide.
+    """
     kept = [list(row) for row in rows]
     numeric = [all(isinstance(row[i], int | float) for row in kept) for i in range(len(header))]
     lines = [list(header), *([_cell(value) for value in row] for row in kept)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    widths = _fit([max(len(line[i]) for line in lines) for i in range(len(header))], numeric)
     for line in lines:
         padded = (
-            text.rjust(width) if right else text.ljust(width)
+            text.rjust(width) if right else _shorten(text, width).ljust(width)
             for text, width, right in zip(line, widths, numeric, strict=True)
         )
-        click.echo("  ".join(padded).rstrip())
+        click.echo(_GAP.join(padded).rstrip())
+
+
+def _fit(widths: list[int], numeric: Sequence[bool]) -> list[int]:
+    """Return the widths with the widest columns of text made narrower, until a line of all has `LINE` letters."""
+    room = LINE - len(_GAP) * (len(widths) - 1)
+    while sum(widths) > room:
+        widest = max((width for width, fixed in zip(widths, numeric, strict=True) if not fixed), default=0)
+        if widest <= _NARROWEST:
+            break
+        widths[max(i for i, width in enumerate(widths) if width == widest and not numeric[i])] -= 1
+    return widths
+
+
+def _shorten(text: str, letters: int) -> str:
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
 def _cell(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardforge.cli.options import count_of, print_table
+from shardforge.cli.options import LINE, count_of, print_table
 
 if TYPE_CHECKING:
     from shardforge.splits import ExclusionCount, HeldOut, Moves, SplitReport
@@ -61,6 +61,8 @@ def print_exclusions(exclusions: Sequence[ExclusionCount]) -> None:
             entries = None if rest[0].entries is None else sum(count.entries or 0 for count in rest)
             rows.append((name, f"({len(rest):,} more)", entries, sum(count.images for count in rest)))
     print_table(("excluded by", "reason", "entries", "images"), rows)
+    if any(count.entries is None for count in exclusions):
+        click.echo("Lists without a number of entries were given to an earlier run and stay in force.")
 
 
 def print_held_out(held_out: HeldOut) -> None:
@@ -77,9 +79,10 @@ def print_moves(moves: Moves) -> None:
     if not moves.changed and not moves.causes:
         click.echo("Nothing changed since the last run.")
         return
-    moved = sum(images for _, _, images in moves.moved)
-    keys = count_of(moved, "key", "keys")
-    click.echo(f"Since the last run {keys} moved. Why: {', '.join(moves.causes)}.")
+    went = {"moved": sum(images for _, _, images in moves.moved), "came in": moves.new, "went out": moves.vanished}
+    changes = [f"{count_of(images, 'key', 'keys')} {what}" for what, images in went.items() if images]
+    text = f"Since the last run {', '.join(changes) or 'no key moved'}. Why: {', '.join(moves.causes)}."
+    click.echo(click.wrap_text(text, LINE))
     rows = [*moves.moved, ("(new)", "assigned", moves.new), ("assigned", "(excluded or unusable)", moves.vanished)]
     if changed := [row for row in rows if row[2]]:
         print_table(("from", "to", "images"), changed)
@@ -98,6 +101,10 @@ def warn_about(report: SplitReport) -> None:
         unmatched = report.held_out.unmatched
         taxa = count_of(len(unmatched), "taxon to hold out is", "taxa to hold out are")
         _warn(f"{taxa} the {report.held_out.rank} of no record", unmatched)
+    if report.held_out is not None and report.held_out.excluded:
+        excluded = report.held_out.excluded
+        taxa = count_of(len(excluded), "taxon to hold out is", "taxa to hold out are")
+        _warn(f"{taxa} in no split", [f"{taxon} (excluded by {lists})" for taxon, lists in excluded.items()])
     if report.held_out is not None and report.held_out.conflicts:
         groups = count_of(report.held_out.conflicts, "group holds", "groups hold")
         _warn(
@@ -112,7 +119,8 @@ def warn_about(report: SplitReport) -> None:
         _warn(f"{contents} under several labels ({report.conflict_images:,} images); {where} them")
     if report.held_back:
         classes = count_of(report.held_back, "class has", "classes have")
-        _warn(f"{classes} no record in validation", report.held_back_classes)
+        missing = f"(no {report.parameters['stratify']})"
+        _warn(f"{classes} no record in validation", [name or missing for name in report.held_back_classes])
 
 
 def _with_nearest(report: SplitReport, entries: Sequence[str]) -> list[str]:
@@ -125,6 +133,6 @@ def _with_nearest(report: SplitReport, entries: Sequence[str]) -> list[str]:
 
 
 def _warn(what: str, examples: Sequence[str] = ()) -> None:
-    shown = ", ".join(example or "(none)" for example in examples[:_SHOWN])
+    shown = ", ".join(examples[:_SHOWN])
     more = ", …" if len(examples) > _SHOWN else ""
     click.echo(f"Warning: {what}{': ' if shown else ''}{shown}{more}", err=True)

@@ -47,7 +47,6 @@ _HEADERS = {
     "with_license": "with licence",
 }
 _MOST_ROWS = 20
-_MOST_LETTERS = 32
 
 
 @click.command("stats")
@@ -84,7 +83,7 @@ def stats_command(db: Path, split_run: str | None, dataset: str | None, plot: Pa
             del figures["splits"]  # the runs are about the whole mapping
         found = collect_statistics(mapping, figures, progress=progress)
         if plot is not None:
-            _draw(mapping, plot)
+            _draw(mapping, plot, "classes" if dataset else "classes (label, or else species)")
     if split_run is not None:
         found["splits"] = [row for row in found["splits"] if row["name"] == split_run]
     if folder is not None:
@@ -103,14 +102,13 @@ def _require_run(mapping: Mapping, name: str) -> None:
         raise missing_run(mapping, name)
 
 
-def _draw(mapping: Mapping, place: Path) -> None:
+def _draw(mapping: Mapping, place: Path, classes: str) -> None:
     from shardforge.catalog.plot import draw_long_tail
 
     curve = mapping.rows(mapping.query("count_class_sizes"))
     if not curve:
-        raise UsageError(f"--plot {place}: no usable image has a class (label, or else species), so there is no curve")
-    classes = sum(count for _, count in curve)
-    draw_long_tail(curve, place, title=f"{classes:,} classes")
+        raise UsageError(f"--plot {place}: no usable image has a class, so there is no curve")
+    draw_long_tail(curve, place, title=f"{sum(count for _, count in curve):,} {classes}")
 
 
 def _print(found: dict[str, list[dict[str, Any]]], about: str) -> None:
@@ -147,7 +145,7 @@ def _show(row: dict[str, Any], column: str) -> object:
         return round(value, 1)
     if value is None:
         return "(unknown)" if column == next(iter(row)) else ""
-    return value if isinstance(value, int) or len(value) <= _MOST_LETTERS else f"{value[: _MOST_LETTERS - 1]}…"
+    return value
 
 
 def _describe_balance(balance: dict[str, Any]) -> str:

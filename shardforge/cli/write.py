@@ -243,7 +243,10 @@ def _read_texts(text: str | None) -> tuple[str, ...]:
 
     if text is None:
         return ()
-    return tuple(TEXTS) if text == "all" else _read_list("--text", text)
+    texts = tuple(TEXTS) if text == "all" else _read_list("--text", text)
+    if "all" in texts:
+        raise click.UsageError(f"--text {text}: all stands for every kind: give it alone.")
+    return texts
 
 
 def _print_plan(db: Path, options: WriteOptions, *, as_json: bool) -> None:

@@ -1,16 +1,16 @@
 """Classes at a rank: a name and what stands above it, so that homonyms stay apart and gaps tear nothing.
 
-Two records of one name are one class while no rank that both know differs. Where some do, the highest rank at which
-they differ tells the classes apart and stands behind the name: "Oenanthe (Animalia)", "Oenanthe (Plantae)". A record
-that does not know that rank goes where the lower ranks that it knows leave one class only; where they leave more, its
-class is not known.
+Classes are made from the highest rank down, by the records that know the rank. Where these differ, the rank tells the
+classes apart and stands behind the name: "Oenanthe (Animalia)", "Oenanthe (Plantae)". A record that does not know the
+rank joins the one class that it does not contradict; where there are more, its class is not known. What contradicts all
+of them is a class of its own. A class is contradicted by its most complete records: a gap lets nothing in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import lru_cache
-from itertools import groupby
+from itertools import chain, count, groupby
 
 import pyarrow as pa
 
@@ -34,11 +34,12 @@ def name_homonyms(mapping: Mapping, rank: str) -> None:
     mapping.execute(mapping.query("create_class_paths").format(name=rank_name_sql(rank), higher=higher))
     columns = ["name", *RANKS[:-1], "class_name"]
     told_apart: list[tuple[str | None, ...]] = []
+    taken = {name for (name,) in mapping.rows("SELECT DISTINCT name FROM class_paths WHERE name LIKE '% (%'")}
     for name, written in _read_paths(mapping):
         normal = {path: _normalise(path) for path in written}
         classes = tell_apart(list(dict.fromkeys(normal.values())))
         if len(set(classes.values())) > 1:
-            told_apart += [(name, *path, _class_name(name, classes[normal[path]])) for path in written]
+            told_apart += [(name, *path, _class_name(name, classes[normal[path]], taken)) for path in written]
     if told_apart:
         values = zip(columns, zip(*told_apart, strict=True), strict=True)
         mapping.insert("homonyms", pa.table({column: pa.array(cells, pa.string()) for column, cells in values}))
@@ -52,9 +53,12 @@ def list_homonyms(mapping: Mapping) -> list[str]:
     return [name for (name,) in found]
 
 
-def tell_apart(paths: Sequence[Path]) -> dict[Path, tuple[str, ...] | None]:
-    """Return for each path above one name what tells its class from the others: (), or names; None: not known."""
-    rank = next((rank for rank in range(len(RANKS) - 1) if len({path[rank] for path in paths} - {None}) > 1), None)
+def tell_apart(paths: Sequence[Path], start: int = 0) -> dict[Path, tuple[str, ...] | None]:
+    """Return for each path above one name what tells its class from the others: (), or names; None: not known.
+
+    Ranks from `start` are looked at, as all paths agree above.
+    """
+    rank = next((rank for rank in range(start, len(RANKS) - 1) if any(path[rank] for path in paths)), None)
     if rank is None:
         return dict.fromkeys(paths, ())
     branches: dict[str, list[Path]] = {}
@@ -62,30 +66,38 @@ def tell_apart(paths: Sequence[Path]) -> dict[Path, tuple[str, ...] | None]:
         if (value := path[rank]) is not None:
             branches.setdefault(value, []).append(path)
     classes: dict[Path, tuple[str, ...] | None] = {}
-    joining: list[tuple[str, Path]] = []
     strangers: list[Path] = []
-    for path in paths:
-        if path[rank] is None:
-            homes = [value for value, members in branches.items() if any(_agree(path, other) for other in members)]
-            if len(homes) == 1:
-                joining.append((homes[0], path))
-            elif homes:
-                classes[path] = None
-            else:
-                strangers.append(path)
-    for value, path in joining:
-        branches[value].append(path)
+    gappy = [path for path in paths if path[rank] is None]
+    fullest = {value: _drop_gappy(members) for value, members in branches.items()} if gappy else {}
+    for path in gappy:
+        homes = [value for value, members in fullest.items() if any(_agree(path, other) for other in members)]
+        if len(homes) == 1:
+            branches[homes[0]].append(path)
+        elif homes:
+            classes[path] = None
+        else:
+            strangers.append(path)
+    alone = len(branches) == 1 and not strangers
     for value, members in branches.items():
-        classes |= {
-            path: None if qualifier is None else (value, *qualifier) for path, qualifier in tell_apart(members).items()
-        }
-    return classes | _tell_strangers_apart(strangers)
+        for path, qualifier in tell_apart(members, rank + 1).items():
+            classes[path] = None if qualifier is None else qualifier if alone else (value, *qualifier)
+    return classes | _tell_strangers_apart(strangers, rank + 1)
 
 
-def _tell_strangers_apart(paths: Sequence[Path]) -> dict[Path, tuple[str, ...] | None]:
+def _tell_strangers_apart(paths: Sequence[Path], start: int) -> dict[Path, tuple[str, ...] | None]:
     """Return the classes of paths that agree with no branch; one class alone is named by its highest known rank."""
-    highest = min(((rank, value) for path in paths for rank, value in enumerate(path) if value), default=(0, ""))[1]
-    return {path: (highest,) if qualifier == () else qualifier for path, qualifier in tell_apart(paths).items()}
+    known = ((rank, path[rank]) for path in paths for rank in range(start, len(RANKS) - 1))
+    highest = min(((rank, value) for rank, value in known if value), default=(0, ""))[1]
+    return {path: (highest,) if qualifier == () else qualifier for path, qualifier in tell_apart(paths, start).items()}
+
+
+def _drop_gappy(paths: Sequence[Path]) -> list[Path]:
+    """Return the paths that no other one completes: what a path agrees with only by its gaps is no home."""
+    return [path for path in paths if not any(path != other and _completes(other, path) for other in paths)]
+
+
+def _completes(full: Path, gappy: Path) -> bool:
+    return all(name is None or name == known for name, known in zip(gappy, full, strict=True))
 
 
 def _normalise(path: Path) -> Path:
@@ -102,8 +114,12 @@ def _agree(one: Path, other: Path) -> bool:
     return all(a == b or a is None or b is None for a, b in zip(one, other, strict=True))
 
 
-def _class_name(name: str, qualifier: tuple[str, ...] | None) -> str | None:
-    return None if qualifier is None else f"{name} ({', '.join(qualifier)})"
+def _class_name(name: str, qualifier: tuple[str, ...] | None, taken: Set[str]) -> str | None:
+    """Return the name of a class, with a number where records have that name already."""
+    if qualifier is None:
+        return None
+    made = f"{name} ({', '.join(qualifier)})"
+    return next(text for text in chain([made], (f"{made} {i}" for i in count(2))) if text not in taken)
 
 
 def _read_paths(mapping: Mapping) -> Iterator[tuple[str, list[Path]]]:

@@ -26,26 +26,31 @@ def collect_planned(mapping: Mapping, options: WriteOptions) -> None:
     parameters = mapping.parse_object(stored[0][0], "split_runs.parameters")
     shares = {name: Fraction(share) for name, share in parameters.get("subsets", {}).items()}
     known = [row[0] for row in mapping.rows("SELECT DISTINCT split FROM splits WHERE name = $name", name=run)]
-    mapping.execute("DROP TABLE IF EXISTS planned")
-    mapping.execute("CREATE TEMP TABLE planned (split VARCHAR, key VARCHAR, class_name VARCHAR, reason VARCHAR)")
+    _start_planned(mapping)
     for split in dict.fromkeys(options.splits) or sorted(known, key=split_rank):
         if split not in known and split not in shares:
             there = ", ".join([*sorted(known, key=split_rank), *shares])
             raise UsageError(f"--splits {split}: not in the split run {run} of {mapping.path}; it has {there}")
         inside = [name for name, share in shares.items() if share <= shares.get(split, 0)]
         mapping.execute(
-            mapping.query("insert_planned").format(class_name=NULL if split == PRETRAIN else _label_sql(options)),
+            mapping.query("insert_planned").format(class_name=NULL if split == PRETRAIN else _label_sql(options.label)),
             name=run,
             planned=split,
             split="" if split in shares else split,
             subsets=f",{','.join(inside)}," if inside else "",
         )
-    mapping.execute(mapping.query("create_homonyms"))
-    if options.label in RANKS:
-        name_homonyms(mapping, options.label)
+    _name_homonyms(mapping, options.label)
     if options.unlabelled == "pretrain":
         train = ", ".join(f"'{name}'" for name in ("train", *shares))  # the names of subsets are checked
         mapping.execute(mapping.query("move_unlabelled").format(train=train))
+
+
+def collect_written(mapping: Mapping, dataset: str, label: str | None) -> None:
+    """Fill the temporary table `planned` with the samples of a written dataset, by its folder, each with its class."""
+    _start_planned(mapping)
+    statement = mapping.query("insert_written").format(class_name=_label_sql(label))
+    mapping.execute(statement, dataset=dataset, pretrain=PRETRAIN)
+    _name_homonyms(mapping, label)
 
 
 def count_planned(mapping: Mapping, options: WriteOptions) -> dict[str, int]:
@@ -86,8 +91,20 @@ def split_rank(split: str) -> tuple[int, str]:
     return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
-def _label_sql(options: WriteOptions) -> str:
+def _start_planned(mapping: Mapping) -> None:
+    mapping.execute("DROP TABLE IF EXISTS planned")
+    mapping.execute("CREATE TEMP TABLE planned (split VARCHAR, key VARCHAR, class_name VARCHAR, reason VARCHAR)")
+
+
+def _name_homonyms(mapping: Mapping, label: str | None) -> None:
+    """Tell homonyms apart where the label is a rank; the table `homonyms` is there in any case."""
+    mapping.execute(mapping.query("create_homonyms"))
+    if label in RANKS:
+        name_homonyms(mapping, label)
+
+
+def _label_sql(label: str | None) -> str:
     """Return the SQL for the class name of a row of `images`, before homonyms are told apart."""
-    if options.label is None:
+    if label is None:
         return NULL
-    return rank_name_sql(options.label) if options.label in RANKS else f"nullif(\"{options.label}\", '')"
+    return rank_name_sql(label) if label in RANKS else f"nullif(\"{label}\", '')"

@@ -259,7 +259,11 @@ def _check_same(layout: Layout, proposed: Plan) -> None:
     if there.sha256 == proposed.sha256:
         return
     old, new = _flatten(there.options.to_json()), _flatten(proposed.options.to_json())
-    changed = [f"{name} {old.get(name)!r}, now {value!r}" for name, value in new.items() if old.get(name) != value]
+    changed = [
+        f"{name.replace('_', ' ')} {_show(old.get(name))}, now {_show(value)}"
+        for name, value in new.items()
+        if old.get(name) != value
+    ]
     difference = "; ".join(changed) or (
         f"{there.num_samples} records in {len(there.shards)} shards, now {proposed.num_samples} in "
         f"{len(proposed.shards)}, or what is known of them changed"
@@ -282,6 +286,15 @@ def _flatten(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options with those of nested groups beside the others."""
     nested = {name: value for group in options.values() if isinstance(group, dict) for name, value in group.items()}
     return {name: value for name, value in options.items() if not isinstance(value, dict)} | nested
+
+
+def _show(value: Any) -> str:
+    """Return an option as people write it, for instance `160x160` or `sci,com`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ("x" if all(isinstance(part, int) for part in value) else ",").join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _finished(layout: Layout, shard: PlannedShard) -> Receipt:

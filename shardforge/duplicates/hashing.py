@@ -23,7 +23,7 @@ from shardforge.images.convert import DEFAULT_MAX_PIXELS, choose_codec, open_cod
 from shardforge.images.geometry import plan_resize
 from shardforge.images.header import read_file_header, read_whole_header
 from shardforge.images.pixels import turn_upright
-from shardforge.mapping.scan import HASH_DIGITS
+from shardforge.records import HASH_DIGITS
 from shardforge.sources.reading import file_path, read_record
 
 _HASH_SIZE = 16

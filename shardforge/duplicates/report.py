@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,10 @@ _SHOWN_PAIRS = 24
 
 @dataclass(frozen=True)
 class KindCount:
-    """Clusters of one kind, exact or near; `extra_images` are those beyond the first of each cluster."""
+    """Clusters of one kind, exact or near; `extra_images` are those beyond the first of each cluster.
+
+    `across_splits` is None when there is no such split run.
+    """
 
     kind: str
     clusters: int
@@ -33,19 +36,22 @@ class KindCount:
     extra_images: int
     across_sources: int
     across_labels: int
-    across_splits: int
+    across_splits: int | None
 
 
 @dataclass(frozen=True)
 class LargeCluster:
-    """A cluster of images with the same picture, exact and near together, named by its smallest content hash."""
+    """A cluster of images with the same picture, exact and near together, named by its smallest content hash.
+
+    `splits` is None when there is no such split run.
+    """
 
     cluster: str
     images: int
     contents: int
     sources: int
     labels: int
-    splits: int
+    splits: int | None
     first_image: str
 
 
@@ -61,17 +67,24 @@ class DuplicateReport:
 def count_duplicates(mapping: Mapping, split_run: str) -> DuplicateReport:
     """Return the counts of what is stored, with the splits of one run (that need not exist)."""
     counted = {row[0]: KindCount(*row) for row in mapping.rows(mapping.query("count_duplicates"), name=split_run)}
-    largest = mapping.rows(mapping.query("list_largest_clusters"), name=split_run, most=_LARGEST)
+    kinds = [counted.get(kind, KindCount(kind, 0, 0, 0, 0, 0, 0)) for kind in ("exact", "near")]
+    rows = mapping.rows(mapping.query("list_largest_clusters"), name=split_run, most=_LARGEST)
+    largest = [LargeCluster(*row) for row in rows]
+    if not mapping.rows("SELECT 1 FROM split_runs WHERE name = $name", name=split_run):
+        kinds = [replace(kind, across_splits=None) for kind in kinds]
+        largest = [replace(cluster, splits=None) for cluster in largest]
     [(min_quality,)] = mapping.rows("SELECT min_quality FROM near_duplicate_searches")
     return DuplicateReport(
-        kinds=tuple(counted.get(kind, KindCount(kind, 0, 0, 0, 0, 0, 0)) for kind in ("exact", "near")),
-        largest=tuple(LargeCluster(*row) for row in largest),
+        kinds=tuple(kinds),
+        largest=tuple(largest),
         unsearched=count_unsearched(mapping, min_quality),
     )
 
 
 def write_pairs(mapping: Mapping, clusters: Clusters, split_run: str, folder: Path) -> int:
     """Write `pairs.csv`, all pairs, and `pairs.png`, the worst of them side by side; return the number of pairs.
+
+    Without pairs there is no `pairs.png`.
 
     Raises:
         DatasetError: the folder cannot be written.

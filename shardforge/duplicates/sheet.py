@@ -65,10 +65,15 @@ def caption(image: str, label: str | None, split: str | None) -> tuple[str, str]
 def write_sheet(path: Path, pairs: Sequence[PicturePair]) -> None:
     """Draw the pairs in their order and write the PNG; an image that cannot be read is a grey field that says why.
 
+    Without pairs there is no sheet, and one of an earlier run goes.
+
     Raises:
         DatasetError: the place cannot be written.
     """
-    lines = max((len(side.caption) for pair in pairs for side in (pair.left, pair.right)), default=0)
+    if not pairs:
+        path.unlink(missing_ok=True)
+        return
+    lines = max(len(side.caption) for pair in pairs for side in (pair.left, pair.right))
     cell = (2 * _PICTURE[0] + _GAP, _TITLE + _PICTURE[1] + lines * _LINE)
     rows = -(-len(pairs) // _COLUMNS)
     size = (

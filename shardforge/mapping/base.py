@@ -188,7 +188,7 @@ class Mapping(ABC):
             raise MappingError(
                 f"{self.path}: a mapping of schema version {version}, made by shardforge {tool}; "
                 f"this is shardforge {__version__}, which reads version {SCHEMA_VERSION}: "
-                f"use shardforge {tool}, or map the sources again into a new file"
+                "map the sources again into a new file"
             )
 
     def _check_columns(self, columns: set[str]) -> None:

@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 
 _MEMORY_BYTES = 3 << 30  # the process needs up to a quarter more than what DuckDB counts
 _MAX_THREADS = 8
+_NO_SPACE = "No space left"
 
 #: Errors of a statement, not of the file or the machine.
 _MISTAKES = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
@@ -42,9 +43,18 @@ class DuckDBMapping(Mapping):
 
     def _open(self, *, write: bool) -> None:
         memory = min(_MEMORY_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-        self._connection = duckdb.connect(str(self.path), read_only=not write, config={"memory_limit": f"{memory}B"})
+        self._connection = self._connect(read_only=not write, config={"memory_limit": f"{memory}B"})
         self._connection.execute("SET preserve_insertion_order = false")  # loads need less memory
         self._connection.execute(f"SET threads = {min(count_cores(), _MAX_THREADS)}")
+
+    def _connect(self, **options: Any) -> duckdb.DuckDBPyConnection:
+        is_new = not self.path.exists()
+        try:
+            return duckdb.connect(str(self.path), **options)
+        except duckdb.Error as error:
+            if is_new and _NO_SPACE in str(error):  # half a header, which nothing can open
+                self.path.unlink(missing_ok=True)
+            raise
 
     def _execute(self, sql: str, values: dict[str, Any]) -> None:
         self._run(self._connection.execute, sql, values)
@@ -93,7 +103,7 @@ class DuckDBMapping(Mapping):
             return explain_lock(self.path, text)
         if "not a valid DuckDB" in text:
             return MappingError(f"{self.path}: not a DuckDB database; give --db another name")
-        if "No space left" in text:
+        if _NO_SPACE in text:
             return explain_os_error(OSError(errno.ENOSPC, text), self.path)
         if "orrupt" in text or "Could not read enough bytes" in text:
             return MappingError(f"{self.path}: damaged ({text}); {MEND}")

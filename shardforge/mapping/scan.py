@@ -14,12 +14,9 @@ import pyarrow as pa
 from shardforge import reasons
 from shardforge.errors import ImageError
 from shardforge.images.header import read_file_header, read_whole_header
-from shardforge.records import SCANNED, record_schema
+from shardforge.records import HASH_DIGITS, SCANNED, record_schema
 from shardforge.sources.reading import file_path, in_zip
 from shardforge.zipfiles import read_entry
-
-#: Hex digits of `content_hash`: 128 bits.
-HASH_DIGITS = 32
 
 _BLOCK = 1 << 20
 

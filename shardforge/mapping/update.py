@@ -126,7 +126,7 @@ def _describe(
 ) -> KnownSource:
     """Return the source with what describes it besides: what is given now, else what was before."""
     if before is not None:
-        metadata, names = metadata or before.metadata, names or before.names
+        metadata, names = metadata or before.metadata, names.after(before.names) if names else before.names
     return KnownSource(spec, metadata, names if names and names.files else None)
 
 
@@ -144,7 +144,7 @@ class _Namings:
             return None
         if choice not in self._resolvers:
             self._resolvers[choice] = open_names(choice, cache=self._cache)
-        naming = Naming(self._resolvers[choice], label_is_name=choice.label_is_name)
+        naming = Naming(self._resolvers[choice], label_is_name=bool(choice.label_is_name))
         self.started[source.spec.name] = naming
         return naming
 

@@ -82,6 +82,7 @@ def _follow_parents(file: Path, table: pa.Table) -> pa.Table:
     """Return the pages of a table that has a row for each taxon, with the ranks of all that stand above."""
     ids = table["id"].combine_chunks()
     parents = pc.index_in(table["parent"].combine_chunks(), ids).fill_null(len(table)).to_numpy()
+    parents = np.where(parents == np.arange(len(table)), len(table), parents)  # its own parent: a root
     parents = np.append(parents, len(table))  # the row after the last is above all, and its own parent
     ranks = pc.index_in(pc.utf8_lower(table["rank"].combine_chunks()), pa.array(RANKS)).fill_null(-1).to_numpy()
     ranks = np.append(ranks, -1)
@@ -97,7 +98,8 @@ def _follow_parents(file: Path, table: pa.Table) -> pa.Table:
         if (current == len(table)).all():
             break
     else:
-        raise SourceError(f"{file}: the parents of a taxon never reach the top: they run in a circle; repair the table")
+        lost = name[int(np.flatnonzero(current != len(table))[0])]
+        raise SourceError(f"{file}: the parents of {lost} never reach the top: they run in a circle; repair the table")
     columns = {
         rank: table["name"].combine_chunks().take(pa.array(above[i], mask=above[i] == len(table)))
         for i, rank in enumerate(RANKS)

@@ -17,16 +17,17 @@ _SPACE = " \t\r\n"
 def iter_elements(file: Path) -> Iterator[tuple[str, Any]]:
     """Yield (name, element) for each element of the lists in the object that `file` holds, in its order.
 
-    Values that are no lists are passed over.
+    Values that are no lists are passed over, and so is a byte-order mark.
 
     Raises:
-        SourceError: the file is not JSON, holds no object, or ends too early.
+        SourceError: the file is not JSON, holds no object, is nested too deeply, or ends too early.
     """
     try:
-        with open(file, encoding="utf-8") as opened:
+        with open(file, encoding="utf-8-sig") as opened:
             yield from _Reader(opened).read_object()
-    except (ValueError, OSError) as error:
-        raise SourceError(f"{file}: cannot be read as JSON ({error}); expected an object of lists") from error
+    except (ValueError, OSError, RecursionError) as error:
+        found = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise SourceError(f"{file}: cannot be read as JSON ({found}); expected an object of lists") from error
 
 
 class _Reader:

@@ -28,6 +28,7 @@ class Naming:
         images: Status -> records.
         names: Status -> name -> records, for those that a user may want to look at; a synonym with the accepted name.
         common_names: Records that got a common name.
+        kept_common_names: Records that keep the common name of their source, in whatever language it is.
     """
 
     def __init__(self, resolver: NameResolver, *, label_is_name: bool) -> None:
@@ -35,7 +36,7 @@ class Naming:
         self._columns = (*RANKS, "label") if label_is_name else RANKS
         self.images: Counter[Status] = Counter()
         self.names: dict[Status, Counter[str]] = {status: Counter() for status in Status if status not in _FINE}
-        self.common_names = 0
+        self.common_names = self.kept_common_names = 0
 
     @property
     def knows_ranks(self) -> bool:
@@ -54,9 +55,10 @@ class Naming:
         self._count(resolved, np.bincount(inverse, minlength=len(first)))
         place = pa.array(inverse)
         found = {rank: resolved.ranks[rank].take(place) for rank in RANKS}
-        given = pc.is_null(batch["common_name"])
+        lacking = pc.is_null(batch["common_name"])
         found["common_name"] = pc.coalesce(batch["common_name"], resolved.common_name.take(place))
-        self.common_names += pc.sum(pc.and_(given, pc.is_valid(found["common_name"]))).as_py() or 0
+        self.common_names += pc.sum(pc.and_(lacking, pc.is_valid(found["common_name"]))).as_py() or 0
+        self.kept_common_names += batch["common_name"].length() - batch["common_name"].null_count
         found["metadata"] = _add_given(batch["metadata"], _list_replaced(columns, resolved).take(place))
         for name, values in found.items():
             batch = batch.set_column(batch.column_names.index(name), batch.schema.field(name), values)

@@ -1,4 +1,4 @@
-"""Exclusion lists as files: text, CSV, TSV or JSON, read into entries that say what they name."""
+"""Exclusion lists as files: text, CSV, TSV (.tsv, .tab) or JSON, read into entries that say what they name."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ _COLUMNS = {
     **dict.fromkeys(("path", "file", "filename", "file_name"), "path"),
     "content_hash": "content_hash",
     **dict.fromkeys(("id", "image_id", "eol_content_id", "content_id", "processid", "sampleid"), "id"),
-    **dict.fromkeys(("scientific_name", "sciname", *reversed(RANKS), "taxon", "label"), "taxon"),
+    **dict.fromkeys(("scientific_name", "scientificname", "sciname", *reversed(RANKS), "taxon", "label"), "taxon"),
 }
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_LINES = ("", ".txt", ".list", ".lst")
 _IMAGE_FILE = re.compile(r"\.(jpe?g|jp2|png|webp|gif|bmp|tiff?|heic|avif|ppm)$", re.IGNORECASE)
 
 
@@ -50,12 +52,17 @@ class ExclusionList:
         """Return the distinct entries.
 
         Raises:
-            UsageError: the file cannot be read, or is not what its suffix says.
+            UsageError: the file cannot be read, is not what its suffix says, or has a suffix that no list has.
         """
-        read = {".csv": _read_table, ".tsv": _read_table, ".json": _read_json}.get(
-            self.path.suffix.lower(), _read_lines
-        )
-        kind = self.path.suffix.lower().lstrip(".") or "text"
+        suffix = self.path.suffix.lower()
+        readers = {**dict.fromkeys(_DELIMITERS, _read_table), **dict.fromkeys(_LINES, _read_lines), ".json": _read_json}
+        read = readers.get(suffix)
+        if read is None:
+            raise UsageError(
+                f"{self.path}: not a kind of exclusion list; give lines of text (.txt, .list, or no suffix), a table "
+                "(.csv, .tsv, .tab) or .json"
+            )
+        kind = suffix.lstrip(".") or "text"
         try:
             entries = list(dict.fromkeys(read(self.path, self.taxa)))
             "".join(part or "" for entry in entries for part in entry).encode()
@@ -136,7 +143,9 @@ def _guess_kind(text: str) -> str:
 
 def _read_table(path: Path, taxa: bool) -> Iterator[Entry]:
     with open(path, encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        suffix = path.suffix.lower()
+        quotes = None if suffix == ".tab" else '"'  # a Darwin Core archive has none
+        rows = csv.reader(lines, delimiter=_DELIMITERS[suffix], quotechar=quotes)
         header = [name.strip().lower() for name in next(rows, [])]
         if not set(header) & set(_COLUMNS):
             raise UsageError(

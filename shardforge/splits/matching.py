@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from shardforge.mapping import Mapping
 from shardforge.mapping.ranks import rank_name_sql
 from shardforge.paths import path_to_text
-from shardforge.records import RANKS
+from shardforge.records import HASH_DIGITS, RANKS
 from shardforge.splits.exclusion_lists import Entry, ExclusionList
 from shardforge.splits.names import compare_labels, compare_taxa, read_taxon, species_keys
 
@@ -20,9 +20,8 @@ from shardforge.splits.names import compare_labels, compare_taxa, read_taxon, sp
 ID_FIELDS = ("eol_content_id", "image_id", "processid", "sampleid", "id", "uuid")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_HASH_DIGITS = 32
 #: Files of the Encyclopedia of Life are named by content, page and size: 28861_491995_eol-full-size-copy.jpg.
-_EOL_FILE = re.compile(r"(\d+)_\d+_eol")
+_EOL_FILE = re.compile(r"([0-9]+)_[0-9]+_eol")
 
 # What remains of a path, or of the name of a member in an archive, when all but '/' is cut off at the end.
 _FILE_NAMES = (
@@ -30,15 +29,20 @@ _FILE_NAMES = (
     " FROM (SELECT key, replace(path, '::', '/') AS path FROM images) AS slashed"
 )
 _ROOTED_PATHS = "SELECT i.key, s.root || '/' || i.path AS value FROM images AS i JOIN sources AS s ON s.name = i.source"
-# The content id in a file name of EOL, or a file name less its suffix.
+_DIGITS = "'0123456789'"
+# The content id in a file name of EOL, as in _EOL_FILE, or a file name less its suffix.
 _FILE_IDS = (
-    "SELECT key, CASE WHEN value GLOB '[0-9]*_[0-9]*_eol*' THEN substr(value, 1, instr(value, '_') - 1)"
+    f"SELECT key, CASE WHEN value GLOB '[0-9]*' AND ltrim(value, {_DIGITS}) GLOB '_[0-9]*'"
+    f" AND ltrim(substr(ltrim(value, {_DIGITS}), 2), {_DIGITS}) GLOB '_eol*' THEN substr(value, 1, instr(value, '_') - 1)"
     " WHEN instr(value, '.') = 0 THEN value"
     " ELSE substr(value, 1, length(rtrim(value, replace(value, '.', ''))) - 1) END AS value"
     f" FROM ({_FILE_NAMES}) AS named"
 )
+# Texts and whole numbers; of a number the digits as they are written, which SQLite would round to a double.
 _METADATA_IDS = " UNION ALL ".join(
-    f"SELECT key, CAST(metadata ->> '$.{field}' AS VARCHAR) AS value FROM images WHERE metadata LIKE '%\"{field}\"%'"
+    f"SELECT key, CASE WHEN json LIKE '\"%' THEN text WHEN ltrim(json, {_DIGITS}) = '' THEN json END AS value FROM"
+    f" (SELECT key, CAST(metadata -> '$.{field}' AS VARCHAR) AS json, metadata ->> '$.{field}' AS text"
+    f" FROM images WHERE metadata LIKE '%\"{field}\"%') AS named"
     for field in ID_FIELDS
 )
 #: Each step: the kinds of entry, the records' values, and the column of `entries` that these are compared with.
@@ -164,7 +168,7 @@ def _entry_rows(name: str, entries: list[Entry], first: int) -> pa.Table:
 def _shorten_hash(text: str) -> str:
     """Return the digits of a SHA-256 that a mapping keeps."""
     text = text.lower()
-    return text[:_HASH_DIGITS] if _SHA256.fullmatch(text) else text
+    return text[:HASH_DIGITS] if _SHA256.fullmatch(text) else text
 
 
 def _read_id(entry: Entry) -> str | None:

@@ -46,7 +46,9 @@ def find_cuts(mapping: Mapping, request: SplitRequest) -> None:
     subset = _choose_subset(request)
     group = "p.group_id" if request.group_by or request.group_near_duplicates else NULL
     keys = share_to_position(request.hold_out.keys) if request.hold_out else ""
-    set_apart = mapping.query("select_set_apart").format(group=group, subset=subset, keys=keys) if request.hold_out else ""
+    set_apart = (
+        mapping.query("select_set_apart").format(group=group, subset=subset, keys=keys) if request.hold_out else ""
+    )
     mapping.execute(mapping.query("create_split_assigned").format(group=group, subset=subset, set_apart=set_apart))
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from shardforge.errors import SplitError
 from shardforge.mapping import Mapping
+from shardforge.mapping.ranks import rank_name_sql
 from shardforge.splits.names import compare_species, compare_taxa, read_taxon
 from shardforge.splits.request import HoldOut, SplitRequest, share_to_position
 
@@ -24,6 +25,7 @@ _ROW = "SELECT count(*), count(DISTINCT group_id) FROM set_apart WHERE split = $
 class HeldOut:
     """What was held out: taxa at `rank` in all and by split of unseen taxa, and the names given that no record has.
 
+    `excluded` has the names whose records exclusion lists keep out, with those lists; `unmatched` the others.
     `conflicts` counts the groups with taxa of different splits, `conflict_images` their records: all other_heldout.
     """
 
@@ -31,6 +33,7 @@ class HeldOut:
     taxa: int
     held: dict[str, int]
     unmatched: tuple[str, ...]
+    excluded: dict[str, str]
     conflicts: int
     conflict_images: int
 
@@ -44,7 +47,8 @@ def hold_out_taxa(mapping: Mapping, request: SplitRequest) -> HeldOut:
     asked = request.hold_out
     assert asked is not None
     _list_taxa(mapping, asked)
-    unmatched = _list_named(mapping, asked)
+    absent = _list_named(mapping, asked)
+    excluded = _find_excluded(mapping, asked, absent)
     [(total,)] = mapping.rows("SELECT count(DISTINCT name) FROM taxa")
     if not total:
         raise SplitError(
@@ -53,10 +57,11 @@ def hold_out_taxa(mapping: Mapping, request: SplitRequest) -> HeldOut:
         )
     mapping.execute(mapping.query("hold_out_taxa").format(seed=request.seed, **_conditions(mapping, request)))
     held = dict(mapping.rows("SELECT split, count(*) FROM taxon_splits WHERE split <> 'seen' GROUP BY split"))
-    _require_taxa(mapping, request, held, total)
+    _require_taxa(mapping, request, held, total, excluded)
     mapping.execute(mapping.query("set_records_apart").format(without_rank=asked.without_rank))
     [(images, conflicts)] = mapping.rows(_ROW, split="other_heldout")
-    return HeldOut(asked.rank, total, held, unmatched, conflicts, images)
+    unmatched = tuple(entry for entry in absent if entry not in excluded)
+    return HeldOut(asked.rank, total, held, unmatched, excluded, conflicts, images)
 
 
 def _list_taxa(mapping: Mapping, asked: HoldOut) -> None:
@@ -74,7 +79,7 @@ def _compare(names: pa.Array, rank: str) -> pa.Array:
 
 
 def _list_named(mapping: Mapping, asked: HoldOut) -> tuple[str, ...]:
-    """Fill the table `named_taxa` with the names that were given; return those that no record has."""
+    """Fill the table `named_taxa` with the names that were given; return those that no record to split has."""
     mapping.execute("CREATE TEMP TABLE named_taxa (name VARCHAR, entry VARCHAR)")
     if not asked.taxa:
         return ()
@@ -85,6 +90,24 @@ def _list_named(mapping: Mapping, asked: HoldOut) -> tuple[str, ...]:
         "SELECT entry FROM named_taxa WHERE name IS NULL OR name NOT IN (SELECT name FROM taxa) ORDER BY entry"
     )
     return tuple(entry for (entry,) in rows)
+
+
+def _find_excluded(mapping: Mapping, asked: HoldOut, names: tuple[str, ...]) -> dict[str, str]:
+    """Return those of `names` whose records exclusion lists keep out, with the names of these lists."""
+    if not names:
+        return {}
+    rows = mapping.rows(mapping.query("list_excluded_taxa").format(taxon=rank_name_sql(asked.rank)))
+    lists: dict[str, list[str]] = {}
+    for taxon, (_, name) in zip(
+        _compare(pa.array((row[0] for row in rows), pa.string()), asked.rank), rows, strict=True
+    ):
+        lists.setdefault(taxon.as_py(), []).append(name)
+    compared = _compare(pa.array(map(read_taxon, names), pa.string()), asked.rank).to_pylist()
+    return {
+        entry: ", ".join(dict.fromkeys(lists[name]))
+        for entry, name in zip(names, compared, strict=True)
+        if name in lists
+    }
 
 
 def _conditions(mapping: Mapping, request: SplitRequest) -> dict[str, str]:
@@ -106,10 +129,19 @@ def _below(share: Fraction) -> str:
     return "TRUE" if share == 1 else f"position < '{share_to_position(share)}'"
 
 
-def _require_taxa(mapping: Mapping, request: SplitRequest, held: dict[str, int], total: int) -> None:
+def _require_taxa(
+    mapping: Mapping, request: SplitRequest, held: dict[str, int], total: int, excluded: dict[str, str]
+) -> None:
     """Refuse to hold out no taxon for a split of unseen taxa, or all."""
     asked = request.hold_out
     assert asked is not None
+    if asked.taxa and not held:
+        kept_out = f", {len(excluded):,} of them kept out by exclusion lists" if excluded else ""
+        raise SplitError(
+            f"{mapping.path}: {next(iter(request.shares))}_unseen would have no taxon: no record to split has one of "
+            f"the names to hold out as its {asked.rank} ({len(asked.taxa):,} given{kept_out}); list others, or choose "
+            "another --hold-out-rank"
+        )
     empty = next((split for split in request.shares if not held.get(f"{split}_unseen")), None)
     if empty is not None:
         remedy = "hold out more taxa" if request.rule != "hash" else "hold out more taxa, or use --rule exact"

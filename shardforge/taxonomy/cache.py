@@ -67,7 +67,7 @@ def _read(file: Path, identity: str) -> Checklist | None:
         tables = [pa.ipc.open_stream(source).read_all() for _ in _TABLES]
     except (OSError, pa.ArrowException):
         return None
-    if tables[0].schema.metadata.get(_IDENTITY) != identity.encode():
+    if (tables[0].schema.metadata or {}).get(_IDENTITY) != identity.encode():
         return None
     return Checklist(*tables)
 

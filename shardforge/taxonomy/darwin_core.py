@@ -68,8 +68,8 @@ def read_darwin_core(path: Path) -> RawNames:
     """
     taxa: list[pa.Table] = []
     vernaculars: list[pa.Table] = []
-    for name, stream in open_parts(path, is_darwin_core_part):
-        table = read_columns(name, stream, _COLUMNS).combine_chunks()
+    for part in open_parts(path, is_darwin_core_part):
+        table = read_columns(part, _COLUMNS).combine_chunks()
         (vernaculars if "name" in table.column_names else taxa).append(table)
     if len(taxa) > 1:
         raise SourceError(f"{path}: has more than one table of taxa; name the file itself")

@@ -6,7 +6,7 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -15,14 +15,31 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from shardforge.errors import SourceError, UsageError
+from shardforge.taxonomy.explain import explained
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _COMPRESSED = (".gz", ".bz2", ".zst")
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 _BLOCK_BYTES = 16 << 20
+_SHOWN = 200
 
 #: Column -> the names that files give it, in lower case, the strongest first.
 Aliases = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """An open file of names.
+
+    Attributes:
+        name: Its own name, without the suffix of a compression that is undone already.
+        place: Where it is, for messages: a path, which goes on inside an archive.
+        stream: Its content.
+    """
+
+    name: str
+    place: str
+    stream: IO[bytes]
 
 
 def list_parts(path: Path, wanted: Callable[[str], bool]) -> list[Path]:
@@ -30,61 +47,63 @@ def list_parts(path: Path, wanted: Callable[[str], bool]) -> list[Path]:
 
     Raises:
         UsageError: nothing is there.
+        SourceError: a folder may not be read.
     """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UsageError(f"--names {path}: no such file or folder; name another, or forget it by --names none")
-    parts = sorted(part for part in path.iterdir() if wanted(part.name) and part.is_file())
+    with explained(path):
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise UsageError(f"--names {path}: no such file or folder; name another, or forget it by --names none")
+        parts = sorted(part for part in path.iterdir() if wanted(part.name) and part.is_file())
     if not parts:
         raise UsageError(f"--names {path}: no file of names is in this folder; name the file itself")
     return parts
 
 
-def open_parts(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield name and content of each file of `list_parts`; those inside an archive when `path` is one.
+def open_parts(path: Path, wanted: Callable[[str], bool]) -> Iterator[Part]:
+    """Yield each file of `list_parts`; those inside an archive when `path` is one.
 
     Raises:
         SourceError: a file cannot be read, or an archive has none that is wanted.
     """
     empty = True
-    for name, stream in _open_all(list_parts(path, wanted), wanted):
-        yield name, stream
+    for part in _open_all(list_parts(path, wanted), wanted):
+        yield part
         empty = False
     if empty:
         raise SourceError(f"{path}: no file of names is in this archive; name the file itself")
 
 
-def _open_all(parts: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
-    for part in parts:
-        with _explained(part):
-            if not part.name.lower().endswith(_ARCHIVES):
-                with pa.input_stream(part) as stream:  # decompresses what the suffix says
-                    yield part.name.removesuffix(_compression(part.name)), io.BufferedReader(stream)
-            elif part.suffix.lower() == ".zip":
-                yield from _open_zip(part, wanted)
+def _open_all(files: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[Part]:
+    for file in files:
+        with explained(file):
+            if not file.name.lower().endswith(_ARCHIVES):
+                with pa.input_stream(file) as stream:  # decompresses what the suffix says
+                    yield Part(file.name.removesuffix(_compression(file.name)), str(file), io.BufferedReader(stream))
+            elif file.suffix.lower() == ".zip":
+                yield from _open_zip(file, wanted)
             else:
-                yield from _open_tar(part, wanted)
+                yield from _open_tar(file, wanted)
 
 
-def read_columns(name: str, stream: IO[bytes], aliases: Aliases) -> pa.Table:
+def read_columns(part: Part, aliases: Aliases) -> pa.Table:
     """Return the columns of a table that `aliases` knows, under their own names, as text; "" becomes null.
 
-    `name` tells the format by its suffix. In comma-separated tables `"` quotes, in tab-separated ones it does not.
+    Its name tells the format by its suffix. In comma-separated tables `"` quotes, in tab-separated ones it does not.
 
     Raises:
         SourceError: the table has none of the columns, or is no such table.
     """
-    suffix = PurePosixPath(name).suffix.lower()
-    with _explained(name):
+    suffix = PurePosixPath(part.name).suffix.lower()
+    with explained(part.place):
         if suffix == ".parquet":
-            return _read_parquet(name, stream, aliases)
+            return _read_parquet(part, aliases)
         if suffix not in _DELIMITERS:
-            raise SourceError(f"{name}: not a table; expected {', '.join((*_DELIMITERS, '.parquet'))}")
-        return _read_text(name, stream, aliases, _DELIMITERS[suffix])
+            raise SourceError(f"{part.place}: not a table; expected {', '.join((*_DELIMITERS, '.parquet'))}")
+        return _read_text(part, aliases, _DELIMITERS[suffix])
 
 
-def read_dump(name: str, stream: IO[bytes], fields: Sequence[str]) -> pa.Table:
+def read_dump(part: Part, fields: Sequence[str]) -> pa.Table:
     r"""Return the first fields of an NCBI dump, which end in `\t|\t` (in rows: `\t|\n`), as text.
 
     Raises:
@@ -94,15 +113,14 @@ def read_dump(name: str, stream: IO[bytes], fields: Sequence[str]) -> pa.Table:
     parse = pa.csv.ParseOptions(delimiter="\t", quote_char=False)
     read = pa.csv.ReadOptions(autogenerate_column_names=True, block_size=_BLOCK_BYTES)
     convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), include_columns=places)
-    with _explained(name):
-        return pa.csv.read_csv(stream, read, parse, convert).rename_columns(list(fields))
+    with explained(part.place):
+        return pa.csv.read_csv(part.stream, read, parse, convert).rename_columns(list(fields))
 
 
-def _read_text(name: str, stream: IO[bytes], aliases: Aliases, delimiter: str) -> pa.Table:
+def _read_text(part: Part, aliases: Aliases, delimiter: str) -> pa.Table:
     quoted = delimiter == ","
-    head = stream.readline().decode("utf-8-sig").rstrip("\r\n")
-    columns = [column.strip('"') for column in head.split(delimiter)]
-    chosen = _choose(name, columns, aliases)
+    columns = _read_header(part, delimiter)
+    chosen = _choose(part.place, columns, aliases)
     parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted)
     read = pa.csv.ReadOptions(column_names=_distinct(columns), block_size=_BLOCK_BYTES)
     convert = pa.csv.ConvertOptions(
@@ -112,18 +130,31 @@ def _read_text(name: str, stream: IO[bytes], aliases: Aliases, delimiter: str) -
         quoted_strings_can_be_null=True,
         null_values=[""],
     )
-    return pa.csv.read_csv(stream, read, parse, convert).rename_columns(list(chosen))
+    return pa.csv.read_csv(part.stream, read, parse, convert).rename_columns(list(chosen))
 
 
-def _read_parquet(name: str, stream: IO[bytes], aliases: Aliases) -> pa.Table:
-    with pa.parquet.ParquetFile(pa.BufferReader(stream.read())) as file:
-        chosen = _choose(name, file.schema_arrow.names, aliases)
+def _read_header(part: Part, delimiter: str) -> list[str]:
+    head = part.stream.readline().decode("utf-8-sig").rstrip("\r\n")
+    if not head:
+        raise SourceError(f"{part.place}: begins with an empty line or is empty; expected a header of column names")
+    other = next((other for other in ",\t;|" if other in head), None)
+    if delimiter not in head and other is not None:
+        raise SourceError(
+            f"{part.place}: has columns separated by {other!r}; expected {delimiter!r}: "
+            "write it so, .csv with commas or .tsv with tabs"
+        )
+    return [column.strip('"') for column in head.split(delimiter)]
+
+
+def _read_parquet(part: Part, aliases: Aliases) -> pa.Table:
+    with pa.parquet.ParquetFile(pa.BufferReader(part.stream.read())) as file:
+        chosen = _choose(part.place, file.schema_arrow.names, aliases)
         table = file.read(columns=list(chosen.values())).select(list(chosen.values()))
     text = pa.schema([(column, pa.string()) for column in table.column_names])
     return table.cast(text).rename_columns(list(chosen))
 
 
-def _choose(name: str, columns: list[str], aliases: Aliases) -> dict[str, str]:
+def _choose(place: str, columns: list[str], aliases: Aliases) -> dict[str, str]:
     """Return column as asked for -> column of the file; case and a prefix such as `dwc:` do not matter."""
     plain = {column.rpartition(":")[2].strip().lower().replace(" ", "_"): column for column in reversed(columns)}
     chosen = {
@@ -133,7 +164,7 @@ def _choose(name: str, columns: list[str], aliases: Aliases) -> dict[str, str]:
     }
     if not chosen:
         known = ", ".join(names[0] for names in aliases.values())
-        raise SourceError(f"{name}: has the columns {', '.join(columns[:12])}; expected some of {known}")
+        raise SourceError(f"{place}: has the columns {', '.join(columns[:12])[:_SHOWN]}; expected some of {known}")
     return chosen
 
 
@@ -142,30 +173,22 @@ def _distinct(columns: list[str]) -> list[str]:
     return [name if name not in columns[:i] else f"{name} {i}" for i, name in enumerate(columns)]
 
 
-def _open_zip(part: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
-    with zipfile.ZipFile(part) as archive:
+def _open_zip(file: Path, wanted: Callable[[str], bool]) -> Iterator[Part]:
+    with zipfile.ZipFile(file) as archive:
         for name in sorted(archive.namelist()):
             if wanted(PurePosixPath(name).name):
                 with archive.open(name) as stream:
-                    yield PurePosixPath(name).name, stream
+                    yield Part(PurePosixPath(name).name, f"{file}/{name}", stream)
 
 
-def _open_tar(part: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(part, "r|*") as archive:
+def _open_tar(file: Path, wanted: Callable[[str], bool]) -> Iterator[Part]:
+    with tarfile.open(file, "r|*") as archive:
         for member in archive:
             name = PurePosixPath(member.name).name
             if member.isfile() and wanted(name):
                 stream: Any = archive.extractfile(member)
-                yield name, stream
+                yield Part(name, f"{file}/{member.name}", stream)
 
 
 def _compression(name: str) -> str:
     return next((suffix for suffix in _COMPRESSED if name.lower().endswith(suffix)), "")
-
-
-@contextmanager
-def _explained(place: Path | str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise SourceError(f"{place}: cannot be read: {error}; is it complete?") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shardforge.errors import UsageError
+from shardforge.errors import SourceError, UsageError
 from shardforge.taxonomy.cache import load_cached
 from shardforge.taxonomy.checklist import Checklist, RawNames, make_checklist
 from shardforge.taxonomy.darwin_core import is_darwin_core_part, read_darwin_core
@@ -94,7 +94,7 @@ def open_names(choice: NamesChoice, *, cache: Path | None = None) -> NameResolve
 
     Raises:
         UsageError: a file is gone, or no file has common names in the language.
-        SourceError: a file cannot be read.
+        SourceError: a file cannot be read, or has no names.
         DatasetError: the cache cannot be written.
     """
     checklists = [_load(file, cache) for file in choice.files]
@@ -111,4 +111,7 @@ def open_names(choice: NamesChoice, *, cache: Path | None = None) -> NameResolve
 def _load(file: NamesFile, cache: Path | None) -> Checklist:
     read, is_part = KINDS[file.kind]
     parts = list_parts(file.path, is_part)
-    return load_cached(file.kind, parts, lambda: make_checklist(read(file.path)), cache)
+    checklist = load_cached(file.kind, parts, lambda: make_checklist(read(file.path)), cache)
+    if not checklist.names.num_rows:
+        raise SourceError(f"{file.path}: no row has a scientific name or a rank; fill them in, or leave --names out")
+    return checklist

@@ -42,7 +42,7 @@ def read_ncbi(path: Path) -> RawNames:
         SourceError: a file is missing or no such dump.
     """
     parts = open_parts(path, is_ncbi_part)
-    tables = {name: read_dump(name, stream, _FIELDS[name]) for name, stream in parts if name in _FIELDS}
+    tables = {part.name: read_dump(part, _FIELDS[part.name]) for part in parts if part.name in _FIELDS}
     for name in _FIELDS:
         if name not in tables:
             raise SourceError(f"{path}: has no {name}; expected the folder or archive of a taxonomy dump")

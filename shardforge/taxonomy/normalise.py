@@ -127,12 +127,12 @@ def _normalise_hybrid(words: list[str]) -> list[str]:
     if not first:
         name = _normalise_words([word for part in others for word in part])
         return [_HYBRID, *name] if name else []
-    if len(first) == 1 and len(others) == 1 and others[0] and _is_epithet(others[0][0]):
+    others = [part for part in others if part]
+    if len(first) == 1 and len(others) == 1 and _is_epithet(others[0][0]):
         genus, *rest = _normalise_plain([*first, *others[0]])
         return [genus, _HYBRID, *rest]
-    epithets = [part for part in others if len(part) == 1 and _is_epithet(part[0])]
-    normal = [part if part in epithets else _normalise_plain(part) for part in parts if part]
-    return f" {_HYBRID} ".join(map(" ".join, normal)).split()
+    names = [part if len(part) == 1 and _is_epithet(part[0]) else _normalise_plain(part) for part in others]
+    return f" {_HYBRID} ".join(map(" ".join, [_normalise_plain(first), *names])).split()
 
 
 def _normalise_plain(words: list[str]) -> list[str]:

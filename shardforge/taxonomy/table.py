@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 from shardforge.errors import SourceError
 from shardforge.records import RANKS
 from shardforge.taxonomy.checklist import NO_VERNACULARS, RawNames
-from shardforge.taxonomy.delimited import open_parts, read_columns
+from shardforge.taxonomy.delimited import Part, open_parts, read_columns
 from shardforge.taxonomy.normalise import normalise_names
 from shardforge.taxonomy.taxon import full_species
 from shardforge.taxonomy.vernaculars import is_flagged
@@ -43,7 +42,7 @@ def read_names_table(path: Path) -> RawNames:
         UsageError: nothing is there.
         SourceError: it is no table, or has neither ranks nor scientific names.
     """
-    tables = [_read(name, stream) for name, stream in open_parts(path, is_table_part)]
+    tables = [_read(part) for part in open_parts(path, is_table_part)]
     table = pa.concat_tables(tables).combine_chunks()
     ranks = _normal_ranks(table)
     lowest = pc.coalesce(*(ranks[rank] for rank in reversed(RANKS)))
@@ -58,11 +57,13 @@ def read_names_table(path: Path) -> RawNames:
     return RawNames(taxa, len(first), names, _vernaculars(table, taxon.slice(0, table.num_rows)))
 
 
-def _read(name: str, stream: IO[bytes]) -> pa.Table:
+def _read(part: Part) -> pa.Table:
     """Return a table with all of `_COLUMNS`, null where it has none."""
-    table = read_columns(name, stream, _COLUMNS)
+    table = read_columns(part, _COLUMNS)
     if not {"name", *RANKS} & set(table.column_names):
-        raise SourceError(f"{name}: has neither a scientific name nor a rank; expected a column such as name or genus")
+        raise SourceError(
+            f"{part.place}: has neither a scientific name nor a rank; expected a column such as name or genus"
+        )
     for column in _COLUMNS:
         if column not in table.column_names:
             table = table.append_column(column, pa.nulls(table.num_rows, pa.string()))
@@ -86,9 +87,12 @@ def _is_synonym(names: pa.Array, lowest: pa.Array) -> pa.Array:
 def _add_above(rows: pa.Table) -> pa.Table:
     """Return the rows, and one for each name at a rank that stands in a row of another name."""
     added = [rows]
+    own = rows["name"].filter(pc.invert(rows["synonym"]))
     for depth, rank in enumerate(RANKS, 1):
-        others = rows.filter(pc.not_equal(rows[rank], rows["name"]).fill_null(False))
-        above = others.group_by(list(RANKS[:depth])).aggregate([])
+        lacking = pc.not_equal(rows[rank], rows["name"])
+        if rank == "species":  # one with a row of its own has its common name there, not in those of its synonyms
+            lacking = pc.and_not(lacking, pc.is_in(rows[rank], own))
+        above = rows.filter(lacking).group_by(list(RANKS[:depth])).aggregate([])
         above = above.append_column("name", above[rank])
         added.append(above.append_column("synonym", pa.repeat(False, above.num_rows)))
     return pa.concat_tables(added, promote_options="default").combine_chunks()
