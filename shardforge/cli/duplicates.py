@@ -40,7 +40,7 @@ _WHY = {
 @click.option(
     "--report",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for pairs.csv, every pair, and pairs.png, the worst side by side.",
+    help="Folder for pairs.csv, the pairs found, and pairs.png, the worst side by side.",
 )
 @executor_options
 @json_option
