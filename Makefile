@@ -14,7 +14,7 @@ demo: .venv/core ## Turn the photos in data/ into verified shards, in the folder
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
 test: .venv/dev lint ## Run the linters and the tests.
-	$(BIN)/pytest -m "not slurm"
+	$(BIN)/pytest -m "not slurm and not recipes"
 
 test-slurm: .venv/dev ## Run the tests that need Slurm (Debian: apt-get install slurm-wlm munge).
 	$(BIN)/pytest -m slurm

@@ -282,9 +282,8 @@ def test_eol_licences_from_manifests_without_header_and_from_treeoflife(tmp_path
     assert json.loads(second["metadata"])["title"] == 'A "b"'
 
 
-def test_eol_taxa_that_are_their_own_parents_are_roots(tmp_path: Path, photos: Path) -> None:
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "a.jpg").write_bytes(next(photos.rglob("*.jpg")).read_bytes())
+def test_eol_taxa_that_are_their_own_parents_are_roots(tmp_path: Path) -> None:
+    (tmp_path / "9_1_eol.jpg").write_bytes(b"x")
     header = "taxonID,eolID,parentNameUsageID,taxonRank,canonicalName\n"
     (tmp_path / "taxa.csv").write_text(f"{header}1,1,2,genus,Aus\n2,2,2,family,Bidae\n")
     [row] = list_all(f"a=eol:{tmp_path}", names="taxa.csv")
