@@ -1,0 +1,1 @@
+"""Training on shards: masked image modelling and fine-tuning."""

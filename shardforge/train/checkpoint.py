@@ -1,0 +1,82 @@
+"""Checkpoints: all that a run needs to go on, in one file that is either whole or not there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import torch
+
+from shardforge.errors import UsageError
+from shardforge.files import atomic_write
+
+VERSION = 1
+_NAME = re.compile(r"checkpoint_(\d+)(?:_(\d+))?\.pt")
+
+
+class Saved(NamedTuple):
+    """A checkpoint: finished epochs, and steps of the next one."""
+
+    epoch: int
+    step: int
+    path: Path
+
+
+def save_checkpoint(folder: Path, epoch: int, step: int, content: dict[str, Any]) -> Path:
+    """Write a checkpoint after `epoch` epochs and `step` batches of the next; return its path."""
+    path = folder / (f"checkpoint_{epoch:04d}_{step:06d}.pt" if step else f"checkpoint_{epoch:04d}.pt")
+    with atomic_write(path) as file:
+        torch.save({"version": VERSION, "epoch": epoch, "step": step, **content}, file)
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what was saved; nothing but tensors and plain values is unpickled.
+
+    Raises:
+        UsageError: the file is not there, damaged, or no checkpoint of ours.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: there is no such checkpoint; see the folder for those there are") from error
+    except (RuntimeError, UnpicklingError, EOFError, ValueError, OSError) as error:
+        raise UsageError(f"{path}: no whole checkpoint; delete it, and --resume takes the one before") from error
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        raise UsageError(f"{path}: no checkpoint of this program's version {VERSION}; start from exported weights")
+    return content
+
+
+def list_checkpoints(folder: Path) -> list[Saved]:
+    """Return the checkpoints of a folder, the oldest first."""
+    found = [(match, path) for path in folder.glob("checkpoint_*.pt") if (match := _NAME.fullmatch(path.name))]
+    return sorted(Saved(int(match[1]), int(match[2] or 0), path) for match, path in found)
+
+
+def find_checkpoint(folder: Path, epoch: int | None) -> Path:
+    """Return the latest checkpoint, or that of the end of an epoch.
+
+    Raises:
+        UsageError: there is none.
+    """
+    saved = list_checkpoints(folder)
+    wanted = [one for one in saved if epoch is None or (one.epoch, one.step) == (epoch, 0)]
+    if not wanted:
+        known = ", ".join(str(one.epoch) for one in saved if not one.step) or "none"
+        raise UsageError(
+            f"{folder}: no checkpoint{'' if epoch is None else f' of epoch {epoch}'} here (epochs there are: {known}); "
+            "check --out, --tag and the names of network and encoder"
+        )
+    return wanted[-1].path
+
+
+def prune_checkpoints(folder: Path, keep_last: int | None, best: int | None) -> None:
+    """Delete checkpoints from the middle of epochs but the latest, and all but the last N of others and the best."""
+    saved = list_checkpoints(folder)
+    ends = [one for one in saved if not one.step]
+    kept = {one.epoch for one in (ends[-keep_last:] if keep_last else ends)} | {best}
+    for one in saved[:-1]:
+        if one.step or one.epoch not in kept:
+            one.path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Images for training: what the options name, read through one loader, varied, and mixed."""

@@ -1,0 +1,71 @@
+"""The processes of a run, as torchrun starts them: who this one is, and what they add up to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from shardforge.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of the run, and the device that it computes on."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes and prints."""
+        return self.rank == 0
+
+    def add_up(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of `values` over all ranks."""
+        if self.world == 1:
+            return values
+        total = values.to(self.device, copy=True)
+        dist.all_reduce(total)
+        return total
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return what each rank gave, in the order of ranks."""
+        if self.world == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.world
+        dist.all_gather_object(gathered, value)
+        return gathered
+
+    def wait(self) -> None:
+        """Return when all ranks are here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+@contextmanager
+def join_ranks(device: str) -> Iterator[Ranks]:
+    """Join the processes that torchrun started, if it did, on `device`: auto, cpu or cuda.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    if cuda and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no GPU here; leave the option out, or give cpu")
+    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    place = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(place)
+    if world == 1:
+        yield Ranks(0, 1, place)
+        return
+    dist.init_process_group("nccl" if cuda else "gloo", device_id=place if cuda else None)
+    yield Ranks(dist.get_rank(), world, place)
+    dist.destroy_process_group()  # not after an error: it would wait for ranks that are gone

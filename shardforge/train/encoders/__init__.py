@@ -1,0 +1,8 @@
+"""Encoders: the recipes' names and all of timm's, masked forward passes, weights that plain timm loads."""
+
+from __future__ import annotations
+
+from shardforge.train.encoders.create import EncoderSpec, create_encoder, export_encoder, resolve_encoder, unwrap
+from shardforge.train.encoders.table import ENCODERS
+
+__all__ = ["ENCODERS", "EncoderSpec", "create_encoder", "export_encoder", "resolve_encoder", "unwrap"]

@@ -1,0 +1,235 @@
+"""The loop of training, once for pre-training and fine-tuning: epochs, steps, evaluation, checkpoints and the log."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shardforge.errors import TaskError, UsageError
+from shardforge.train.checkpoint import (
+    find_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from shardforge.train.distributed import Ranks
+from shardforge.train.encoders import export_encoder
+from shardforge.train.log import RunLog
+from shardforge.train.meter import Meter
+from shardforge.train.recipe.options import dump_settings
+from shardforge.train.recipe.settings import Settings
+from shardforge.train.recipe.smoke import SMOKE_STEPS
+from shardforge.train.schedule import create_course, find_stage, set_rates
+from shardforge.train.step import Stepper, seed_step
+from shardforge.train.task import Task
+from shardforge.train.weights import write_weights
+
+#: What gloo and NCCL say when a rank is gone.
+_LOST = ("Connection closed by peer", "Connection reset by peer", "remote process exited", "Broken pipe")
+
+
+class Trainer:
+    """Trains a task in a folder of its own.
+
+    Attributes:
+        epoch: finished epochs.
+        step: batches of the next epoch that are done.
+    """
+
+    def __init__(self, task: Task, settings: Settings, ranks: Ranks, folder: Path, log: RunLog) -> None:
+        self.task, self.settings, self.ranks, self.folder, self.log = task, settings, ranks, folder, log
+        self.stepper = Stepper(task, settings, ranks)
+        self.meter = Meter(task.loader.dataset)
+        self.epoch = settings.resume_epoch or 0
+        self.step = 0
+        self._best: tuple[int, float] | None = None
+        self._begin = self._load()
+        self._updates_per_epoch = -(-len(task.loader) // settings.grad_accum_steps)
+        self._begin_stage()
+
+    def run(self) -> None:
+        """Train to the last epoch.
+
+        Raises:
+            TaskError: a loss is not a number, or memory ran out.
+        """
+        last = min(self.settings.epochs, self.settings.stop_epoch or self.settings.epochs)
+        with _explained_errors():
+            while self.epoch < last:
+                done = self._train_epoch()
+                self._finish_epoch(ends=self.epoch == last or not done)
+                if not done:
+                    return
+
+    def _train_epoch(self) -> bool:
+        """Go through an epoch, or what is left of it; return whether more may follow."""
+        loader, accumulated = self.task.loader, self.settings.grad_accum_steps
+        loader.set_epoch(self.epoch)
+        self._begin_stage()
+        self.task.model.train()
+        seed_step(self.settings.seed, self.epoch, self.step, rank=0)  # what is drawn here all ranks must draw alike
+        self.task.begin_epoch(self.epoch, self.step)
+        steps = len(loader)
+        for batch in self.meter.timed(loader):
+            first = self.step - self.step % accumulated
+            together = min(accumulated, steps - first)
+            last = self.step + 1 == first + together
+            self._set_rates()
+            seed_step(self.settings.seed, self.epoch, self.step, self.ranks.rank)
+            loss = self.stepper.add_gradients(batch, share=1 / together, last=last)
+            self.meter.add(loss, batch[-1], len(batch[-1]) * self.ranks.world)
+            self.step += 1
+            if last:
+                self.stepper.update(warming=self._warming())
+                self._after_update(steps)
+                if self.settings.smoke and self.stepper.updates >= SMOKE_STEPS:
+                    return self._end_epoch(more=False)
+        return self._end_epoch(more=True)
+
+    def _end_epoch(self, *, more: bool) -> bool:
+        self.epoch, self.step = self.epoch + 1, 0
+        return more
+
+    def _after_update(self, steps: int) -> None:
+        """Log, and save in the middle of an epoch, where it is time."""
+        updates = self.stepper.updates
+        if updates % self.settings.log_steps == 0 or self.step == steps:
+            seen = self.meter.look()
+            seen["lr"] = self._highest_rate()
+            self.log.record("step", updates, {"epoch": self.epoch, "step": self.step, **seen})
+            self.log.progress(
+                f"epoch {self.epoch + 1}/{self.settings.epochs}  step {self.step}/{steps}  loss {seen['loss']:.4f}  "
+                f"lr {seen['lr']:.3g}  {seen['images_per_second']:,.0f} images/s  data wait {seen['data_wait']:.1%}"
+            )
+        if self.settings.save_steps and updates % self.settings.save_steps == 0 and self.step < steps:
+            self._save()
+
+    def _finish_epoch(self, *, ends: bool) -> None:
+        """Evaluate, log, and save where it is time."""
+        mean = self.ranks.add_up(torch.tensor(self.meter.mean(), dtype=torch.float64)) / self.ranks.world
+        figures = {"mean_loss": float(mean)}
+        self.meter = Meter(self.task.loader.dataset)
+        figures |= self.task.evaluate(self.stepper.evaluated)
+        self.log.record("epoch", self.stepper.updates, {"epoch": self.epoch, **figures})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self.log.say(f"epoch {self.epoch}/{self.settings.epochs} done: {shown}")
+        better = self._note_best(figures)
+        if ends or better or self.epoch % self.settings.save_frequency == 0:
+            self._save(export=True, better=better)
+        if self.ranks.first:
+            self.task.picture(self.stepper.evaluated, self.folder, self.epoch)
+            self.log.draw()
+        self.ranks.wait()
+
+    def _note_best(self, figures: dict[str, float]) -> bool:
+        name, more = self.task.follows
+        value = figures[name] if more else -figures[name]
+        if self._best is None or value > self._best[1]:
+            self._best = (self.epoch, value)
+            return True
+        return False
+
+    def _save(self, *, export: bool = False, better: bool = False) -> None:
+        meter = self.meter.state_dict()
+        if not self.ranks.first:
+            return
+        about = {**self.task.about(), "epoch": self.epoch}
+        content = {
+            "about": about,
+            "settings": dump_settings(self.settings),
+            "loader": self.task.loader.state_dict() if self.step else None,
+            "meter": meter,
+            "begin": self._begin,
+            "best": self._best,
+            **self.stepper.state_dict(),
+        }
+        save_checkpoint(self.folder, self.epoch, self.step, content)
+        prune_checkpoints(self.folder, self.settings.keep_last, self._best[0] if self._best else None)
+        if export:
+            model = self.stepper.evaluated
+            state = export_encoder(getattr(model, "encoder", model) if about["task"] == "mim" else model)
+            write_weights(self.folder / f"{self.settings.export_name}_{self.epoch}.safetensors", state, about)
+            if better:
+                write_weights(self.folder / "best.safetensors", state, about)
+
+    def _load(self) -> int:
+        """Go on where the options say; return the epoch that the schedule counts from."""
+        settings = self.settings
+        if settings.resume and list_checkpoints(self.folder):
+            path = find_checkpoint(self.folder, None)
+            content = load_checkpoint(path)
+            self._restore(content)
+            self.log.say(f"resumed from {path}: {self.epoch} epochs and {self.step} batches are done")
+            return int(content["begin"])
+        if settings.resume:
+            self.log.say(f"nothing to resume in {self.folder}: starting")
+        if settings.load_states and settings.resume_epoch:
+            content = load_checkpoint(find_checkpoint(self.folder, settings.resume_epoch))
+            self._load_states(content, weights=False)
+            self._best = content["best"]
+            return int(content["begin"])
+        return 0 if settings.load_scheduler else self.epoch
+
+    def _restore(self, content: dict[str, Any]) -> None:
+        self.epoch, self.step, self._best = content["epoch"], content["step"], content["best"]
+        self._load_states(content)
+        self.meter.load_state_dict(content["meter"])
+        if content["loader"] is not None:
+            self.task.loader.load_state_dict(content["loader"])
+
+    def _load_states(self, content: dict[str, Any], *, weights: bool = True) -> None:
+        try:
+            self.stepper.load_state_dict(content, weights=weights)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UsageError(
+                f"{self.folder}: the checkpoint is of a run with another model or other parameter groups; give the "
+                f"options of {self.folder / 'settings.json'} ({str(error).splitlines()[0]})"
+            ) from error
+
+    def _begin_stage(self) -> None:
+        """Take the schedule of the epoch that comes: that of the run, or of its stage."""
+        self._stage_begin, end = find_stage(self.settings, self._begin, self.epoch)
+        self._course = create_course(
+            self.settings,
+            self.stepper.rate,
+            epochs=end - self._stage_begin,
+            steps_per_epoch=self._updates_per_epoch,
+        )
+
+    def _time(self) -> int:
+        """Return the time that the schedule counts: epochs, or steps of the optimiser."""
+        epochs = self.epoch - self._stage_begin
+        if self.settings.lr_scheduler_update == "epoch":
+            return epochs
+        return epochs * self._updates_per_epoch + self.step // self.settings.grad_accum_steps
+
+    def _set_rates(self) -> None:
+        set_rates(self.stepper.optimiser, self._course.factor(self._time()))
+
+    def _warming(self) -> bool:
+        return self._time() < self._course.warmup
+
+    def _highest_rate(self) -> float:
+        return max(float(group["lr"]) for group in self.stepper.optimiser.param_groups)
+
+
+@contextlib.contextmanager
+def _explained_errors() -> Iterator[None]:
+    """Turn errors of torch that are not mistakes in the program into sentences."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TaskError(
+            "the GPU's memory does not hold a step: give a smaller --batch-size, and more --grad-accum-steps instead"
+        ) from error
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in _LOST):
+            raise
+        raise TaskError(
+            "another process of this run ended, so no step can be finished; see its message, and go on with --resume"
+        ) from error

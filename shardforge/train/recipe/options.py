@@ -1,0 +1,152 @@
+"""Options of the command line from the fields of a dataclass, and the command that takes them.
+
+A field is written once, with its default and its help; its type decides how the option is read. A tuple takes all
+words up to the next option (`--data-path a b c`), as argparse has it and as training recipes are written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import click
+
+from shardforge.endings import one_line_errors
+from shardforge.errors import UsageError
+
+Settings = TypeVar("Settings")
+
+
+def flag(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] | None = None,
+    least: float | None = None,
+    also: str | None = None,
+) -> Any:
+    """Return a dataclass field that is an option.
+
+    `least` is the lowest number allowed, `also` another spelling of the option.
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "least": least, "also": also})
+
+
+def name_option(field: str) -> str:
+    """Return how a field is written on the command line."""
+    return "--" + field.replace("_", "-")
+
+
+def make_command(name: str, settings: type[Settings], run: Callable[[Settings], None], help: str) -> click.Command:
+    """Return the command that calls `run` with the settings that its options give."""
+
+    def call(config: str | None, print_config: bool, **values: Any) -> None:
+        chosen = settings(**values)
+        if print_config:
+            click.echo(dump_settings(chosen))
+        else:
+            run(chosen)
+
+    hints = get_type_hints(settings)
+    options = [_make_option(field, hints[field.name]) for field in dataclasses.fields(settings)]  # type: ignore[arg-type]
+    shared = [
+        click.Option(
+            ["--config"],
+            type=click.Path(dir_okay=False),
+            is_eager=True,
+            callback=_read_defaults,
+            help="TOML or JSON file with values of these options, named as here; the command line wins.",
+        ),
+        click.Option(["--print-config"], is_flag=True, help="Print the resolved options as JSON, and end."),
+    ]
+    context = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+    return _Command(name, params=[*options, *shared], callback=call, help=help, context_settings=context)
+
+
+def dump_settings(settings: Any) -> str:
+    """Return settings as the JSON that `--config` reads."""
+    return json.dumps(dataclasses.asdict(settings), indent=2)
+
+
+class _Command(click.Command):
+    """A command whose repeatable options take several words, and in which what goes wrong is one line."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        many = {spelling for option in self.params if getattr(option, "multiple", False) for spelling in option.opts}
+        return super().parse_args(ctx, list(_repeat_names(args, many)))
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with one_line_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with one_line_errors():
+            return super().invoke(ctx)
+
+
+def _repeat_names(words: Sequence[str], many: set[str]) -> Iterable[str]:
+    """Yield `--name a --name b` for `--name a b`, where the option takes many words."""
+    name = None
+    given = False
+    for word in words:
+        if word.startswith("--"):
+            name, given = (word, False) if word in many else (None, False)
+            yield word
+        else:
+            if name is not None and given:
+                yield name
+            given = True
+            yield word
+
+
+def _make_option(field: dataclasses.Field[Any], hint: Any) -> click.Option:
+    spellings = [name_option(field.name), *([field.metadata["also"]] if field.metadata["also"] else [])]
+    several = get_origin(hint) is tuple
+    kind = get_args(hint)[0] if several else next((part for part in get_args(hint) if part is not NoneType), hint)
+    required = field.default is dataclasses.MISSING or field.default is ...
+    shown = not required and field.default not in (None, False, ())
+    return click.Option(
+        [*spellings, field.name],
+        type=_option_type(kind, field),
+        is_flag=kind is bool,
+        multiple=several,
+        required=required,
+        default=None if required else field.default,
+        show_default=shown,
+        help=field.metadata["help"],
+    )
+
+
+def _option_type(kind: Any, field: dataclasses.Field[Any]) -> Any:
+    least = field.metadata["least"]
+    if field.metadata["choices"]:
+        return click.Choice(field.metadata["choices"])
+    if kind is int and least is not None:
+        return click.IntRange(min=int(least))
+    if kind is float and least is not None:
+        return click.FloatRange(min=least)
+    return kind
+
+
+def _read_defaults(ctx: click.Context, _: click.Parameter, path: str | None) -> str | None:
+    """Let the values of a file stand for options that the command line does not give."""
+    if path is None:
+        return None
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        values = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); name an existing file") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: not {'JSON' if path.endswith('.json') else 'TOML'} ({error}); mend it") from error
+    values = {name.replace("-", "_"): value for name, value in values.items()}
+    known = {option.name for option in ctx.command.params}
+    if unknown := sorted(set(values) - known):
+        raise UsageError(f"{path}: {unknown[0]} is no option of this program; see --help for their names")
+    ctx.default_map = values
+    return path

@@ -1,0 +1,89 @@
+"""A run of either trainer: its processes, its folder, and what it says before it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from shardforge.errors import ShardforgeError
+from shardforge.files import atomic_write
+from shardforge.train.data.augment import RGB_STATISTICS
+from shardforge.train.distributed import Ranks, join_ranks
+from shardforge.train.log import RunLog
+from shardforge.train.loop import Trainer
+from shardforge.train.recipe.options import dump_settings
+from shardforge.train.recipe.settings import Settings, expand_home, scale_rate
+from shardforge.train.recipe.smoke import shrink_settings
+from shardforge.train.task import Task
+
+Some = TypeVar("Some", bound=Settings)
+
+
+def run_training(settings: Some, create_task: Callable[[Some, Ranks, RunLog], Task]) -> None:
+    """Train the task that `create_task` makes.
+
+    Raises:
+        ShardforgeError: the options, the data or the weights cannot be used, or training cannot go on.
+    """
+    if settings.smoke:
+        settings = shrink_settings(settings)
+    folder = Path(expand_home(settings.out)) / settings.run_name
+    with join_ranks(settings.device) as ranks, _open_log(folder, ranks) as log:
+        torch.manual_seed(settings.seed)
+        task = create_task(settings, ranks, log)
+        task.model.to(ranks.device)
+        for line in describe_surprises(settings, ranks):
+            log.say(line)
+        trainer = Trainer(task, settings, ranks, folder, log)
+        if ranks.first:
+            with atomic_write(folder / "settings.json") as file:
+                file.write(dump_settings(settings).encode())
+        trainer.run()
+        task.loader.close()
+        log.say(f"finished: {folder}")
+
+
+def describe_surprises(settings: Settings, ranks: Ranks) -> list[str]:
+    """Return a line for each value that is not what its option seems to say."""
+    decays = (settings.norm_wd, settings.bias_weight_decay, settings.transformer_embedding_decay)
+    norms, biases, embeddings = (settings.wd if decay is None else decay for decay in decays)
+    batch = settings.batch_size * settings.grad_accum_steps * ranks.world
+    rate, mean = scale_rate(settings, ranks.world), RGB_STATISTICS[settings.rgb_mode]
+    origin = "absolute" if settings.lr_scale is None else f"--lr {settings.lr:g} for a batch of {settings.lr_scale}"
+    lines = [
+        f"device {ranks.device}, {ranks.world} processes, batch {batch} a step",
+        f"lr {rate:g} ({origin}), {settings.lr_scheduler} by {settings.lr_scheduler_update}",
+        f"colours: mean {mean[0]}, deviation {mean[1]} (--rgb-mode {settings.rgb_mode})",
+        f"weight decay {settings.wd:g}; norms {norms:g}, biases {biases:g}, embeddings {embeddings:g}",
+    ]
+    if settings.lr_scheduler == "cosine":
+        scaled = ", times the layer's scale as the rate itself" if settings.layer_decay else ""
+        lines.append(f"cosine ends at {settings.lr_cosine_min:g}{scaled}")
+    if settings.amp and settings.amp_dtype == "float16" and ranks.device.type == "cpu":
+        lines.append("--amp computes in bfloat16: float16 is for GPUs")
+    if settings.ra_sampler:
+        lines.append(
+            f"repeated augmentation: an epoch shows 1/{settings.ra_reps} of the images, each {settings.ra_reps} times; "
+            "the next epoch goes on with the rest"
+        )
+    return lines
+
+
+@contextmanager
+def _open_log(folder: Path, ranks: Ranks) -> Iterator[RunLog]:
+    log = RunLog(folder, writes=ranks.first)
+    try:
+        yield log
+    except ShardforgeError as error:
+        if ranks.world > 1:  # the others would wait for this rank: end now, and let torchrun end them
+            log.say(f"Error: {error}") if ranks.first else print(f"Error (rank {ranks.rank}): {error}", flush=True)
+            log.close()
+            os._exit(error.exit_code)
+        raise
+    finally:
+        log.close()

@@ -1,0 +1,133 @@
+"""A run that is interrupted and gone on with ends as one that was not, to the bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline import copy_images, prepare, write
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+
+from shardforge.train.checkpoint import list_checkpoints, load_checkpoint  # noqa: E402
+from shardforge.train.finetune import main as finetune  # noqa: E402
+from shardforge.train.log import read_log  # noqa: E402
+from shardforge.train.mim import main as mim  # noqa: E402
+from shardforge.train.step import Stepper  # noqa: E402
+from shardforge.train.weights import read_weights  # noqa: E402
+
+pytestmark = pytest.mark.readers
+
+_TINY = ("embed_dim=32", "depth=2", "num_heads=2")
+_SHARED = ("--size", "32", "--batch-size", "12", "--opt", "adamw", "--lr", "1e-3", "--workers", "0")
+_MIM = (
+    *("--network", "mae_vit", "--encoder", "vit_tiny_patch16_224", "--model-config", "width=32", "depth=1"),
+    *("--encoder-model-config", *_TINY, "drop_path_rate=0.2", "--lr-scheduler", "cosine", *_SHARED),
+)
+_FINETUNE = (
+    *("--network", "vit_tiny_patch16_224", "--model-config", *_TINY, "drop_path_rate=0.2", *_SHARED),
+    *("--mixup-alpha", "0.8", "--cutmix", "--model-ema", "--model-ema-steps", "1", "--aug-level", "4"),
+)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
+    """Return shards with about 70 images to train on."""
+    folder = tmp_path_factory.mktemp("resume")
+    images = copy_images(photos, folder / "images", 2)
+    write(prepare(folder, f"photos=folder:{images}"), folder / "shards")
+    return folder / "shards"
+
+
+def run(command: Any, *words: object) -> None:
+    command.main([str(word) for word in words], standalone_mode=False)
+
+
+def final_state(out: Path, epoch: int) -> dict[str, Any]:
+    return load_checkpoint(next(out.glob(f"*/checkpoint_{epoch:04d}.pt")))
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    """Compare nested states, tensors to the bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert_equal(one[name], other[name])
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, list | tuple):
+        for pair in zip(one, other, strict=True):
+            assert_equal(*pair)
+    else:
+        assert one == other
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [(mim, (*_MIM, "--grad-accum-steps", "2", "--lr-scheduler-update", "step")), (finetune, _FINETUNE)],
+    ids=["mim", "finetune"],
+)
+def test_resumed_in_mid_epoch_ends_bit_equal(
+    command: Any, words: tuple[str, ...], shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*words, "--data-path", str(shards), "--epochs", "2", "--save-frequency", "1", "--log-steps", "1")
+    run(command, *words, "--out", tmp_path / "whole")
+    updates = final_state(tmp_path / "whole", 2)["updates"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "update", interrupt_at(updates - 1, Stepper.update))
+        with pytest.raises(SystemExit):
+            run(command, *words, "--out", tmp_path / "cut", "--save-steps", "1")
+    (folder,) = (tmp_path / "cut").iterdir()
+    assert [(saved.epoch, saved.step > 0) for saved in list_checkpoints(folder)] == [(1, False), (1, True)]
+    run(command, *words, "--out", tmp_path / "cut", "--resume")
+    whole, resumed = final_state(tmp_path / "whole", 2), final_state(tmp_path / "cut", 2)
+    for part in ("model", "average", "optimiser", "updates", "meter"):
+        assert_equal(whole[part], resumed[part])
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+
+
+def interrupt_at(updates: int, update: Any) -> Any:
+    """Return `Stepper.update` that is interrupted as by Ctrl-C."""
+
+    def interrupted(stepper: Stepper, **options: Any) -> None:
+        if stepper.updates == updates:
+            raise KeyboardInterrupt
+        update(stepper, **options)
+
+    return interrupted
+
+
+def losses(out: Path) -> dict[int, float]:
+    """Return the loss of each step, of those taken twice the later one."""
+    (folder,) = out.iterdir()
+    return {record["update"]: record["loss"] for record in read_log(folder) if record["kind"] == "step"}
+
+
+def test_pretrained_encoder_loads_into_plain_timm_and_fine_tunes(shards: Path, tmp_path: Path) -> None:
+    import timm
+
+    run(mim, *_MIM, "--data-path", shards, "--epochs", "1", "--out", tmp_path)
+    weights = read_weights(next(tmp_path.glob("*/vit_tiny_patch16_224_mim_1.safetensors")))
+    timm.create_model(weights.about["model"], **weights.about["arguments"]).load_state_dict(weights.state)
+    words = (*_FINETUNE, "--data-path", shards, "--epochs", "1", "--out", tmp_path)
+    run(finetune, *words, "--tag", "mim", "--resume-epoch", "0", "--freeze-body")
+    tuned = read_weights(tmp_path / "vit_tiny_patch16_224_mim" / "best.safetensors")
+    assert torch.equal(tuned.state["blocks.0.attn.qkv.weight"], weights.state["blocks.0.attn.qkv.weight"])
+    assert tuned.about["classes"] == (shards / "classes.txt").read_text().splitlines()
+
+
+def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:
+    words = [*_MIM, "--data-path", str(shards), "--epochs", "1", "--batch-size", "6", "--find-unused-parameters"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    result = subprocess.run(
+        [*torchrun, "-m", "shardforge.train.mim", *words, "--out", str(tmp_path / "two")],
+        capture_output=True, text=True, check=False, timeout=200,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert "2 processes, batch 12 a step" in result.stderr
+    state = final_state(tmp_path / "two", 1)
+    assert not any(name.startswith("module.") for name in state["model"])
