@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pipeline import Outcome, manifest, run, shard_hashes, write
 from test_splits import ENGINES, Record, mapping_of
 
 from shardforge.dataset.classes import tell_apart
 from shardforge.dataset.collect import collect_planned, count_planned, list_classes
 from shardforge.dataset.options import WriteOptions
+from shardforge.dataset.spellings import list_spellings
 from shardforge.errors import UsageError
 from shardforge.images.convert import Conversion
 from shardforge.mapping import Mapping, open_mapping
@@ -41,6 +45,15 @@ HERB = path(kingdom="Plantae", family="Apiaceae")
         ([BIRD, HERB, path(), path(order="Apiales")], [("Animalia",), ("Plantae",), None, ("Plantae",)]),
         # What agrees with neither is a class of its own.
         ([BIRD, HERB, path(family="Canidae")], [("Animalia",), ("Plantae",), ("Canidae",)]),
+        # A record that contradicts the fullest one of a class neither joins it by others' gaps nor tears it apart.
+        (
+            [BIRD, path(kingdom="Animalia"), path(family="Muscicapidae"), HERB, path(family="Canidae"), path()],
+            [("Animalia",), ("Animalia",), ("Animalia",), ("Plantae",), ("Canidae",), None],
+        ),
+        (
+            [BIRD, path(kingdom="Animalia"), path(kingdom="Animalia", family="Canidae")],
+            [("Chordata",), ("Chordata",), ("Canidae",)],
+        ),
         # The same family name in two orders, below a homonym of another kingdom.
         (
             [path(kingdom="Animalia", order="Diptera"), path(kingdom="Animalia", order="Orthoptera"), HERB],
@@ -54,6 +67,19 @@ def test_paths_above_a_name_make_classes_in_any_order(
     expected = dict(zip(paths, classes, strict=True))
     assert tell_apart(paths) == expected
     assert tell_apart(paths[::-1]) == expected
+
+
+PATHS = st.lists(st.tuples(*(st.sampled_from([None, f"{rank}1", f"{rank}2"]) for rank in RANKS[:-1])), unique=True)
+
+
+@given(PATHS)
+def test_no_two_records_of_a_class_contradict_each_other(paths: list[tuple[str | None, ...]]) -> None:
+    classes = tell_apart(paths)
+    assert set(classes) == set(paths)
+    assert tell_apart(paths[::-1]) == classes
+    for one, other in combinations(paths, 2):
+        if classes[one] is not None and classes[one] == classes[other]:
+            assert all(a == b or a is None or b is None for a, b in zip(one, other, strict=True))
 
 
 def plan_classes(mapping: Mapping, label: str, **options: Any) -> tuple[dict[str, tuple[str, str | None]], list[str]]:
@@ -126,6 +152,34 @@ def test_classes_of_ragged_records(engine: str, rank: str, expected: dict[str, s
     assert classes == sorted(set(expected.values()))
 
 
+DOCUMENTED = (Path(__file__).parents[1] / "docs" / "classes.md").read_text()
+
+
+@ENGINES
+def test_the_documented_table_is_what_the_code_gives(engine: str) -> None:
+    lines = [line.strip("|").split("|") for line in DOCUMENTED.splitlines() if line.startswith("|")]
+    table = [[cell.strip() for cell in line] for line in lines if len(line) == 5][2:]
+    columns = ("kingdom", "order", "family", "genus")
+    records = [{"key": f"k{i}", **dict(zip(columns, row[:4], strict=True))} for i, row in enumerate(table)]
+    with mapping_of(engine, records) as mapping:
+        store_run(mapping, {record["key"]: "train" for record in records})
+        planned, _ = plan_classes(mapping, "genus", unlabelled="keep")
+    assert len(table) == 7
+    expected = {f"k{i}": row[4].split(":")[0] for i, row in enumerate(table)}
+    assert {key: name or "none" for key, (_, name) in planned.items()} == expected
+
+
+@ENGINES
+def test_a_name_made_for_a_class_is_not_that_of_another(engine: str) -> None:
+    taxa = [("Aus", "Animalia"), ("Aus", "Plantae"), ("Aus (Animalia)", None), ("Aus (Plantae)", "Fungi")]
+    records = [{"key": f"k{i}", "genus": genus, "kingdom": kingdom} for i, (genus, kingdom) in enumerate(taxa)]
+    with mapping_of(engine, records) as mapping:
+        store_run(mapping, {record["key"]: "train" for record in records})
+        planned, _ = plan_classes(mapping, "genus")
+    names = [planned[f"k{i}"][1] for i in range(4)]
+    assert names == ["Aus (Animalia) 2", "Aus (Plantae) 2", "Aus (Animalia)", "Aus (Plantae)"]
+
+
 @ENGINES
 @pytest.mark.parametrize(
     ("unlabelled", "expected"),
@@ -144,6 +198,20 @@ def test_records_without_a_class_go_where_they_are_asked_to(
         planned, classes = plan_classes(mapping, "species", unlabelled=unlabelled)
     assert {key: split for key, (split, _) in planned.items()} == expected
     assert classes == ["Populus alba", "Rosa alba"]  # the split for pre-training has no classes
+
+
+@ENGINES
+def test_classes_that_differ_in_form_only_are_named(engine: str) -> None:
+    names = ["Salix × fragilis", "Salix x fragilis", "unidentified", "Felis catus", "felis_catus", "Canis lupus"]
+    homonyms = [{"key": kingdom, "kingdom": kingdom, "species": "Aus bus"} for kingdom in ("Animalia", "Plantae")]
+    records = [*({"key": name, "species": name} for name in names), *homonyms]
+    with mapping_of(engine, records) as mapping:
+        store_run(mapping, {record["key"]: "train" for record in records})
+        plan_classes(mapping, "species")
+        found = list_spellings(mapping, "species")
+        assert list_spellings(mapping, "label") == []
+    pairs = ["Felis catus = felis_catus", "Salix x fragilis = Salix × fragilis"]
+    assert found == [*pairs, "unidentified (no name)"]
 
 
 def test_a_policy_for_unlabelled_records_needs_labels() -> None:
@@ -172,6 +240,10 @@ def db(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     db = folder / "mapping.duckdb"
     source = f"photos=table:{folder / 'ragged.csv'}"
     run("map", "--db", db, "--source", source, "--option", "photos.root=/", "--workers", 0)
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute(
+            "UPDATE images SET genus = 'CORIS' WHERE key = (SELECT min(key) FROM images WHERE genus = 'Coris')"
+        )
     run("split", "--db", db, "--seed", 17, "--rule", "exact", "--val-split", 20)
     return db
 
@@ -188,6 +260,7 @@ def test_homonyms_are_two_classes_and_said_so(db: Path, tmp_path: Path) -> None:
     assert [name for name in classes if name.startswith("Arabos")] == ["Arabos (Aves)", "Arabos (Mammalia)"]
     assert "2 classes share a name" in done.stderr
     assert "7 images have no label" in done.stderr
+    assert "1 name makes classes that differ in form only, or that name no taxon: CORIS = Coris;" in done.stderr
 
 
 def test_unlabelled_samples_of_a_mixed_dataset_have_no_cls(db: Path, tmp_path: Path) -> None:

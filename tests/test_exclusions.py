@@ -155,8 +155,12 @@ def test_a_list_that_replaces_another_of_its_name_says_so(tmp_path: Path) -> Non
         ("surrogate.json", b'["\\ud800"]', "half a surrogate pair"),
         ("surrogate_reason.json", b'{"\\ud800": ["a"]}', "half a surrogate pair"),
         ("deep.json", b"[" * 100_000, "lists inside lists"),
-        ("huge.json", b"[" + b"9" * 5_000 + b"]", "mend the exclusion list"),
-        ("utf16.csv", "key\nfox\n".encode("utf-16"), "not UTF-8 csv"),
+        ("huge.json", b"[" + b"9" * 5_000 + b"]", "is a list of texts"),
+        ("bad.json", b'["a"', "not JSON .*line 1 column 5"),
+        ("empty.json", b"", r"empty, which is not JSON; write \[\]"),
+        ("object.json", b'{"a": {"b": []}}', "object of such lists by reason"),
+        ("long.csv", b"key\n" + b"k" * 131_073, "not a table .*field larger than"),
+        ("utf16.csv", "key\nfox\n".encode("utf-16"), "not UTF-8 .*at byte 0"),
         ("folder", None, "cannot be read"),
         ("README.md", b"# Rare species\n\nAra macao\n", "not a kind of exclusion list; give .*txt"),
     ],
@@ -171,6 +175,42 @@ def test_a_list_that_cannot_be_read_is_one_sentence(
         path.write_bytes(content)
     with pytest.raises(UsageError, match=message):
         ExclusionList("list", path).read()
+
+
+@ENGINES
+def test_ids_in_metadata_are_texts_and_whole_numbers_as_written(engine: str, tmp_path: Path) -> None:
+    ids: dict[str, Any] = {"long": 12345678901234567890, "longer": 10**30, "text": 'a"é', "flag": True, "zero": -0.0}
+    records = [{"key": key, "metadata": json.dumps({"id": value})} for key, value in ids.items()]
+    entries = ["12345678901234567890", str(10**30), 'a"é', "true", "1", "-0.0", "0", "1e+30"]
+    path = write_list(tmp_path, "ids.txt", "\n".join(entries))
+    _, left_out = split(engine, [*RECORDS[-30:], *records], parse_list(str(path)))
+    assert left_out == {"long", "longer", "text"}
+
+
+@ENGINES
+def test_a_file_is_of_eol_when_digits_alone_stand_in_its_name(engine: str, tmp_path: Path) -> None:
+    names = ["5abc_2x_eol.jpg", "6_2x_eol.jpg", "7_2_eol.jpg"]
+    records = [{"key": name, "path": name} for name in names]
+    path = write_list(tmp_path, "ids.csv", "id\n5abc\n6\n7")
+    _, left_out = split(engine, [*RECORDS[-30:], *records], parse_list(str(path)))
+    assert left_out == {"7_2_eol.jpg"}
+
+
+def test_a_reason_that_stands_twice_in_json_has_both_lists(tmp_path: Path) -> None:
+    path = write_list(tmp_path, "twice.json", '{"rare": ["a"], "other": ["b"], "rare": ["c"]}')
+    assert [(entry.text, entry.reason) for entry in ExclusionList("list", path).read()] == [
+        ("a", "rare"),
+        ("b", "other"),
+        ("c", "rare"),
+    ]
+
+
+def test_a_row_that_names_nothing_is_counted(tmp_path: Path) -> None:
+    path = write_list(tmp_path, "list.csv", "key,remarks\nfox,\n,seen twice\n")
+    report, left_out = split("duckdb", RECORDS, parse_list(str(path)))
+    assert left_out == {"fox"}
+    assert report.unmatched == {"list": ["line 3, which names nothing"]}
+    assert report.exclusions[0].entries == 2
 
 
 @pytest.mark.parametrize("header", ["scientific_name", "scientificName"])
@@ -204,6 +244,7 @@ def test_the_command_counts_and_warns(photos: Path, tmp_path: Path) -> None:
     run("map", "--db", db, "--source", f"photos=table:{photos / 'photos.csv'}", "--workers", 0)
     many = {f"reason {i:02d}": [f"Felis_catus_{i}.webp"] for i in range(1, 26)}
     many["reason 01"].append("Felis catis")
+    many["reason 02"].append("F" * 1_000_000)
     images = write_list(tmp_path, "images.json", many)
     taxa = write_list(tmp_path, "taxa.txt", "Bovidae\n")
     done = run(
@@ -213,6 +254,7 @@ def test_the_command_counts_and_warns(photos: Path, tmp_path: Path) -> None:
     rows = [line.split() for line in done.stdout.splitlines()]
     assert ["taxa", "1", "3"] in rows
     assert ["cats", "reason", "01", "2", "1"] in rows
+    assert len(done.stderr) < 2_000
     assert ["cats", "(5", "more)", "5", "0"] in rows
     assert "Felis catis (nearest: Felis catus)" in done.stderr
     assert sum(int(row[1]) for row in rows[1:3]) == 41

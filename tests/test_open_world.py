@@ -246,5 +246,7 @@ def test_the_command_holds_out_a_share_or_a_list(photos: Path, tmp_path: Path) -
     assert (out / "test_unseen").is_dir()
     assert "45  written" in written.stdout
     run("verify", out / "_info.json", "--db", db, "--workers", 0)
+    for share, message in {"-5%": "between 0% and 100%", "nan%": "not a perc", "20%,30%": "not a perc"}.items():
+        assert message in run(*shared, f"--hold-out-taxa={share}", code=2).stderr
     lonely = run("split", "--db", db, "--seed", 1, "--hold-out-rank", "genus", code=2)
     assert "need --hold-out-taxa" in lonely.stderr

@@ -411,9 +411,9 @@ def test_a_list_stays_in_force_until_a_file_of_its_name_replaces_it(engine: str,
     ("name", "text", "message"),
     [
         ("list.json", '{"a": "b"}', "object of such lists"),
-        ("list.json", "[", "not UTF-8 json"),
+        ("list.json", "[", "not JSON"),
         ("list.csv", "note\nx\n", "the header names none of"),
-        ("latin.txt", b"\xe9\n", "not UTF-8 txt"),
+        ("latin.txt", b"\xe9\n", "not UTF-8 .*save the exclusion list as UTF-8"),
     ],
 )
 def test_a_malformed_exclusion_list_is_a_usage_error(

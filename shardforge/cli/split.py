@@ -150,7 +150,7 @@ def parse_hold_out(taxa: str | None, rank: str, without_rank: str, keys: str) ->
             raise UsageError("--hold-out-rank, --without-rank and --unseen-keys need --hold-out-taxa")
         return None
     share, names = None, []
-    if re.fullmatch(r"[\d.]+ *%?", taxa.strip()):
+    if re.fullmatch(r"-?[\d.]+", taxa.strip()) or (taxa.strip().endswith("%") and not Path(taxa).is_file()):
         share = parse_percent("--hold-out-taxa", taxa)
     else:
         names = [entry.text for entry in parse_list(taxa, taxa=True).read() if entry.kind == "taxon"]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from shardforge.splits import ExclusionCount, HeldOut, Moves, SplitReport
 
 _SHOWN = 5
+#: Characters of a name or entry in a warning.
+_LONGEST = 200
 #: Reasons of a list that get a row each.
 _MOST_REASONS = 20
 
@@ -133,6 +135,6 @@ def _with_nearest(report: SplitReport, entries: Sequence[str]) -> list[str]:
 
 
 def _warn(what: str, examples: Sequence[str] = ()) -> None:
-    shown = ", ".join(examples[:_SHOWN])
+    shown = ", ".join(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…" for text in examples[:_SHOWN])
     more = ", …" if len(examples) > _SHOWN else ""
     click.echo(f"Warning: {what}{': ' if shown else ''}{shown}{more}", err=True)

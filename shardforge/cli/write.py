@@ -279,6 +279,7 @@ def _print_report(out: Path, report: WriteReport, part: str | None, *, as_json: 
                 "outcomes": dict(report.outcomes.most_common()),
                 "small": report.small,
                 "homonyms": report.homonyms,
+                "spellings": report.spellings,
                 "textless": report.textless,
                 "complete": report.complete,
             }
@@ -301,6 +302,14 @@ def _print_report(out: Path, report: WriteReport, part: str | None, *, as_json: 
         shown = ", ".join(report.homonyms[:_SHOWN]) + ", …" * (len(report.homonyms) > _SHOWN)
         click.echo(
             f"{len(report.homonyms):,} classes share a name and are told apart by higher ranks: {shown}", err=True
+        )
+    if report.spellings:
+        shown = ", ".join(report.spellings[:_SHOWN]) + ", …" * (len(report.spellings) > _SHOWN)
+        names = count_of(len(report.spellings), "name makes", "names make")
+        click.echo(
+            f"Warning: {names} classes that differ in form only, or that name no taxon: {shown}; mend the names in "
+            "the source",
+            err=True,
         )
     if report.textless:
         samples = count_of(report.textless, "sample has", "samples have")

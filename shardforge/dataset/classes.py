@@ -43,7 +43,7 @@ def name_homonyms(mapping: Mapping, rank: str) -> None:
     if told_apart:
         values = zip(columns, zip(*told_apart, strict=True), strict=True)
         mapping.insert("homonyms", pa.table({column: pa.array(cells, pa.string()) for column, cells in values}))
-        mapping.execute(mapping.query("name_homonyms").format(higher=higher))
+        mapping.execute(mapping.query("name_homonyms").format(name=rank_name_sql(rank), higher=higher))
     mapping.execute("DROP TABLE class_paths")
 
 

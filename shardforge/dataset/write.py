@@ -26,6 +26,7 @@ from shardforge.dataset.planning import write_plan
 from shardforge.dataset.receipt import Receipt, find_receipt, read_receipt
 from shardforge.dataset.record import record_dataset
 from shardforge.dataset.shard import ShardResult, ShardTask, write_shard
+from shardforge.dataset.spellings import list_spellings
 from shardforge.errors import BudgetExceededError, DatasetError, ManifestError, UsageError
 from shardforge.executors import Executor
 from shardforge.files import explain_os_error
@@ -41,8 +42,9 @@ _MANY_SHARDS = 16
 class WriteReport:
     """What a run did: shards written and kept, samples and bytes in them, images by outcome.
 
-    `homonyms` are the names of the classes that share a name and were told apart by higher ranks; `textless` samples
-    have empty text members, since nothing is known of their taxon.
+    `homonyms` are the names of the classes that share a name and were told apart by higher ranks; `spellings`
+    classes that may be one taxon or none (see `list_spellings`); `textless` samples have empty text members, since
+    nothing is known of their taxon.
     """
 
     written: int = 0
@@ -52,6 +54,7 @@ class WriteReport:
     small: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     homonyms: list[str] = field(default_factory=list)
+    spellings: list[str] = field(default_factory=list)
     textless: int = 0
     complete: bool = False
 
@@ -181,6 +184,7 @@ def write_dataset(
             with open_mapping(db, write=True) as mapping:
                 report.outcomes = record_dataset(mapping, layout, plan, receipts, progress=progress)
                 report.homonyms = list_homonyms(mapping)
+                report.spellings = list_spellings(mapping, plan.options.label)
             report.textless = _count_textless(plan, receipts)
             report.complete = True
     return report

@@ -29,7 +29,10 @@ _IMAGE_FILE = re.compile(r"\.(jpe?g|jp2|png|webp|gif|bmp|tiff?|heic|avif|ppm)$",
 
 
 class Entry(NamedTuple):
-    """One entry of a list; `kind` is key, path, content_hash, id, taxon, or any when the file does not say."""
+    """One entry of a list; `kind` is key, path, content_hash, id, taxon, or any when the file does not say.
+
+    A row of a table that fills none of its known columns is an entry of the kind nothing, so that it is counted.
+    """
 
     text: str
     kind: str
@@ -62,24 +65,11 @@ class ExclusionList:
                 f"{self.path}: not a kind of exclusion list; give lines of text (.txt, .list, or no suffix), a table "
                 "(.csv, .tsv, .tab) or .json"
             )
-        kind = suffix.lstrip(".") or "text"
         try:
             entries = list(dict.fromkeys(read(self.path, self.taxa)))
             "".join(part or "" for entry in entries for part in entry).encode()
-        except OSError as error:
-            raise UsageError(
-                f"{self.path}: cannot be read ({error.strerror}); name an existing exclusion list"
-            ) from error
-        except UnicodeEncodeError as error:
-            raise UsageError(
-                f"{self.path}: half a surrogate pair in an entry is no text; mend the exclusion list"
-            ) from error
-        except (ValueError, csv.Error) as error:
-            raise UsageError(f"{self.path}: not UTF-8 {kind} ({error}); mend the exclusion list") from error
-        except RecursionError as error:
-            raise UsageError(
-                f"{self.path}: lists inside lists without end; expected a list of texts, or an object of such lists"
-            ) from error
+        except (OSError, ValueError, csv.Error, RecursionError) as error:
+            raise UsageError(f"{self.path}: {_explain(error)}") from error
         return entries
 
 
@@ -113,6 +103,24 @@ def check_names(lists: Sequence[ExclusionList]) -> None:
         files[one.name] = one.path
 
 
+def _explain(error: Exception) -> str:
+    """Return what is wrong with a file that cannot be read as a list, and what to do."""
+    match error:
+        case OSError():
+            return f"cannot be read ({error.strerror}); name an existing exclusion list"
+        case UnicodeEncodeError():
+            return "half a surrogate pair in an entry is no text; mend the exclusion list"
+        case UnicodeDecodeError():
+            return f"not UTF-8 ({error.reason} at byte {error.start:,}); save the exclusion list as UTF-8"
+        case json.JSONDecodeError(doc=""):
+            return "empty, which is not JSON; write [] for an exclusion list without entries"
+        case json.JSONDecodeError():
+            return f"not JSON ({error}); mend the exclusion list"
+        case RecursionError():
+            return "lists inside lists without end; expected a list of texts, or an object of such lists"
+    return f"not a table ({error}); mend the exclusion list"
+
+
 def _read_lines(path: Path, taxa: bool) -> Iterator[Entry]:
     with open(path, encoding="utf-8-sig") as lines:
         for line in lines:
@@ -122,10 +130,11 @@ def _read_lines(path: Path, taxa: bool) -> Iterator[Entry]:
 
 
 def _read_json(path: Path, taxa: bool) -> Iterator[Entry]:
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
-    named = isinstance(content, dict)
-    lists: dict[str | None, Any] = content if named else {None: content}
-    for reason, entries in lists.items():
+    # Pairs, as a key may stand there twice; no whole number is an entry, and one of any length is a float.
+    content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple, parse_int=float)
+    named = isinstance(content, tuple)
+    lists: Sequence[tuple[str | None, Any]] = content if named else [(None, content)]
+    for reason, entries in lists:
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
             raise UsageError(
                 f"{path}: an exclusion list in JSON is a list of texts, or an object of such lists by reason"
@@ -156,6 +165,8 @@ def _read_table(path: Path, taxa: bool) -> Iterator[Entry]:
             filled = [name for name in _COLUMNS if name in row]
             images = [name for name in filled if _COLUMNS[name] != "taxon"][:1]
             named = [name for name in filled if _COLUMNS[name] == "taxon"][:1]
+            if row and not filled:
+                yield Entry(f"line {rows.line_num}, which names nothing", "nothing", row.get("reason"))
             for name in [*images, *named] if taxa else (images or named):
                 yield Entry(_cell(row, name), _COLUMNS[name], row.get("reason"))
 

@@ -33,8 +33,8 @@ _DIGITS = "'0123456789'"
 # The content id in a file name of EOL, as in _EOL_FILE, or a file name less its suffix.
 _FILE_IDS = (
     f"SELECT key, CASE WHEN value GLOB '[0-9]*' AND ltrim(value, {_DIGITS}) GLOB '_[0-9]*'"
-    f" AND ltrim(substr(ltrim(value, {_DIGITS}), 2), {_DIGITS}) GLOB '_eol*' THEN substr(value, 1, instr(value, '_') - 1)"
-    " WHEN instr(value, '.') = 0 THEN value"
+    f" AND ltrim(substr(ltrim(value, {_DIGITS}), 2), {_DIGITS}) GLOB '_eol*'"
+    " THEN substr(value, 1, instr(value, '_') - 1) WHEN instr(value, '.') = 0 THEN value"
     " ELSE substr(value, 1, length(rtrim(value, replace(value, '.', ''))) - 1) END AS value"
     f" FROM ({_FILE_NAMES}) AS named"
 )
