@@ -212,6 +212,7 @@ LONG = {
 
 
 @pytest.mark.parametrize("what", ["count(*)", "max(sha256('a' || x))"])
+@pytest.mark.timeout(30)
 def test_ctrl_c_ends_a_statement(db: Path, what: str) -> None:
     with create(db) as mapping:
         for read in (mapping.execute, mapping.rows, lambda sql: list(mapping.batches(sql))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from threading import Thread
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ Result = TypeVar("Result")
 
 _MEMORY_BYTES = 3 << 30  # the process needs up to a quarter more than what DuckDB counts
 _MAX_THREADS = 8
+#: How often a wait for a statement looks for Ctrl-C.
+_HEED_SECONDS = 0.1
 _NO_SPACE = "No space left"
 
 #: Errors of a statement, not of the file or the machine.
@@ -81,6 +83,8 @@ class DuckDBMapping(Mapping):
         thread = Thread(target=_fulfil, args=(result, function, arguments), daemon=True)
         try:
             thread.start()
+            while not wait([result], _HEED_SECONDS).done:
+                pass  # a wait without end may sleep through a signal that another thread got
             return result.result()
         except KeyboardInterrupt:
             self._connection.interrupt()
