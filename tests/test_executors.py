@@ -245,6 +245,7 @@ def test_an_error_in_the_block_leaves_no_process() -> None:
 
 def test_workers_do_not_hear_ctrl_c() -> None:
     with open_executor("local", 1) as executor:
+        assert run_all(executor, square, [2]) == {2: 4}
         (worker,) = multiprocessing.active_children()
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGINT)

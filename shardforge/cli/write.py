@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardforge.cli.options import count_of, db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.options import db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.write_report import print_report
 from shardforge.dataset.budget import Budget
 from shardforge.progress import Progress
 
 if TYPE_CHECKING:
     from shardforge.dataset.options import WriteOptions
-    from shardforge.dataset.write import WriteReport
 
-#: Names in a message.
-_SHOWN = 4
 _SIZE_UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
 
 
@@ -53,7 +50,7 @@ def _read_budget(context: click.Context, option: click.Parameter, value: str) ->
     return Budget(share=float(match[1]) / 100) if match[2] else Budget(share=None, count=int(match[1]))
 
 
-@click.command("write")
+@click.command("write", short_help="Write the splits as WebDataset shards with a manifest.")
 @db_option
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the dataset.")
 @click.option("--name", help="Name in the shards' file names. [default: that of the folder]")
@@ -172,7 +169,7 @@ def write_command(
         report = write_dataset(
             db, out, options, pool, part=part, replace=replace, retry_bad=retry_bad, budget=max_bad, progress=progress
         )
-    _print_report(out, report, part, as_json=as_json)
+    print_report(out, report, part, as_json=as_json)
 
 
 def _read_options(db: Path, out: Path, choices: dict[str, Any]) -> WriteOptions:
@@ -263,67 +260,3 @@ def _print_plan(db: Path, options: WriteOptions, *, as_json: bool) -> None:
         return
     print_table(["shard", "samples"], [list(shard.values()) for shard in shards])
     click.echo("Dry run: nothing was written.", err=True)
-
-
-def _print_report(out: Path, report: WriteReport, part: str | None, *, as_json: bool) -> None:
-    from shardforge.reasons import MEANING
-
-    if as_json:
-        print_json(
-            {
-                "out": str(out),
-                "written": report.written,
-                "kept": report.kept,
-                "samples": report.samples,
-                "bytes": report.bytes,
-                "outcomes": dict(report.outcomes.most_common()),
-                "small": report.small,
-                "homonyms": report.homonyms,
-                "spellings": report.spellings,
-                "textless": report.textless,
-                "complete": report.complete,
-            }
-        )
-        return
-    print_table(
-        ["outcome", "images", "meaning"],
-        [[reason, count, MEANING.get(reason, "")] for reason, count in report.outcomes.most_common()],
-    )
-    if report.outcomes["no_label"]:
-        images = count_of(report.outcomes["no_label"], "image has no label and is", "images have no label and are")
-        click.echo(f"Warning: {images} left out", err=True)
-    if report.outcomes["ambiguous_label"]:
-        click.echo(
-            f"Warning: {report.outcomes['ambiguous_label']:,} images are left out: their name stands for several "
-            "classes, and their higher ranks do not tell which",
-            err=True,
-        )
-    if report.homonyms:
-        shown = ", ".join(report.homonyms[:_SHOWN]) + ", …" * (len(report.homonyms) > _SHOWN)
-        click.echo(
-            f"{len(report.homonyms):,} classes share a name and are told apart by higher ranks: {shown}", err=True
-        )
-    if report.spellings:
-        shown = ", ".join(report.spellings[:_SHOWN]) + ", …" * (len(report.spellings) > _SHOWN)
-        names = count_of(len(report.spellings), "name makes", "names make")
-        click.echo(
-            f"Warning: {names} classes that differ in form only, or that name no taxon: {shown}; mend the names in "
-            "the source",
-            err=True,
-        )
-    if report.textless:
-        samples = count_of(report.textless, "sample has", "samples have")
-        click.echo(f"Warning: {samples} empty texts: nothing is known of the taxon", err=True)
-    if report.small:
-        images = count_of(
-            report.small, "image is smaller than --size and was", "images are smaller than --size and were"
-        )
-        click.echo(f"{images} not enlarged; --upscale does that", err=True)
-    megabytes = report.bytes / 1e6
-    shards = count_of(report.written, "shard", "shards")
-    samples = count_of(report.samples, "sample", "samples")
-    click.echo(f"{shards} written, {report.kept:,} kept: {samples}, {megabytes:,.1f} MB")
-    if report.complete:
-        click.echo(f"Next: shardforge verify {shlex.quote(str(out / '_info.json'))}", err=True)
-    else:
-        click.echo(f"Shards {part} are done; a run without --shards writes what is missing and the manifest.", err=True)

@@ -12,26 +12,25 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from shardforge.dataset.budget import Budget
 from shardforge.dataset.classes import list_homonyms
 from shardforge.dataset.index import build_index, index_schema, write_index
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
-from shardforge.dataset.manifest import build_manifest, read_manifest, write_companions, write_manifest
+from shardforge.dataset.manifest import build_manifest, write_companions, write_manifest
 from shardforge.dataset.options import WriteOptions
-from shardforge.dataset.plan import Plan, PlannedShard, read_plan
+from shardforge.dataset.place import check_place, check_same
+from shardforge.dataset.plan import Plan, PlannedShard
 from shardforge.dataset.planning import write_plan
 from shardforge.dataset.receipt import Receipt, find_receipt, read_receipt
 from shardforge.dataset.record import record_dataset
 from shardforge.dataset.shard import ShardResult, ShardTask, write_shard
 from shardforge.dataset.spellings import list_spellings
-from shardforge.errors import BudgetExceededError, DatasetError, ManifestError, UsageError
+from shardforge.errors import BudgetExceededError, DatasetError, UsageError
 from shardforge.executors import Executor
 from shardforge.files import explain_os_error
 from shardforge.mapping import Mapping, open_mapping
-from shardforge.paths import require_text
 
 ProgressCall = Callable[[str, int, int], None]
 #: With this many shards for each worker, whole shards keep all cores busy to the end.
@@ -43,7 +42,7 @@ class WriteReport:
     """What a run did: shards written and kept, samples and bytes in them, images by outcome.
 
     `homonyms` are the names of the classes that share a name and were told apart by higher ranks; `spellings`
-    classes that may be one taxon or none (see `list_spellings`); `textless` samples have empty text members, since
+    the names of several spellings, and those of no taxon (see `list_spellings`); `textless` samples have empty text members, since
     nothing is known of their taxon.
     """
 
@@ -84,7 +83,7 @@ def prepare_plan(mapping: Mapping, out: Path, options: WriteOptions, *, replace:
     try:
         plan = write_plan(mapping, options, proposed)
         if not replace:
-            _check_same(layout, plan)
+            check_same(layout, plan)
         os.replace(proposed, layout.plan)
     finally:
         proposed.unlink(missing_ok=True)
@@ -184,7 +183,7 @@ def write_dataset(
             with open_mapping(db, write=True) as mapping:
                 report.outcomes = record_dataset(mapping, layout, plan, receipts, progress=progress)
                 report.homonyms = list_homonyms(mapping)
-                report.spellings = list_spellings(mapping, plan.options.label)
+                report.spellings = list_spellings(mapping)
             report.textless = _count_textless(plan, receipts)
             report.complete = True
     return report
@@ -228,77 +227,6 @@ def _threads_per_shard(workers: int, shards: int) -> int:
     if workers == 0 or shards >= _MANY_SHARDS * workers:
         return 1
     return max(2, -(-workers // max(1, shards)))
-
-
-def check_place(layout: Layout) -> None:
-    """Look whether a dataset may be written there, before anything is.
-
-    Raises:
-        UsageError: it is a file, a folder that holds what shardforge did not write, or no mapping could name it.
-        DatasetError: the folder cannot be read.
-    """
-    out = layout.out
-    require_text(out.resolve())
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is a file; --out must be a folder")
-    try:
-        strangers = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
-    except OSError as error:
-        raise explain_os_error(error, out) from error
-    if strangers and not layout.plan.exists() and _recorded_plan(layout) is None:
-        raise UsageError(
-            f"{out}: is not empty and was not written by shardforge (it holds {', '.join(sorted(strangers)[:3])}); "
-            "choose another --out"
-        )
-
-
-def _check_same(layout: Layout, proposed: Plan) -> None:
-    """Refuse to go on with another dataset; a lost or damaged plan is judged by the manifest, where there is one."""
-    try:
-        there = read_plan(layout.plan)
-    except DatasetError as error:
-        if _recorded_plan(layout) in (None, proposed.sha256):
-            return
-        raise UsageError(f"{error}, with --replace: the dataset there is another one") from error
-    if there.sha256 == proposed.sha256:
-        return
-    old, new = _flatten(there.options.to_json()), _flatten(proposed.options.to_json())
-    changed = [
-        f"{name.replace('_', ' ')} {_show(old.get(name))}, now {_show(value)}"
-        for name, value in new.items()
-        if old.get(name) != value
-    ]
-    difference = "; ".join(changed) or (
-        f"{there.num_samples} records in {len(there.shards)} shards, now {proposed.num_samples} in "
-        f"{len(proposed.shards)}, or what is known of them changed"
-    )
-    raise UsageError(
-        f"{layout.out}: holds another dataset ({difference}); choose another --out, or rebuild it with --replace "
-        "(shards that stay the same are kept)"
-    )
-
-
-def _recorded_plan(layout: Layout) -> str | None:
-    """Return the digest of the plan that the manifest was written by, or None where there is no such manifest."""
-    try:
-        return read_manifest(layout.manifest).ours.get("plan_sha256")
-    except ManifestError:
-        return None
-
-
-def _flatten(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with those of nested groups beside the others."""
-    nested = {name: value for group in options.values() if isinstance(group, dict) for name, value in group.items()}
-    return {name: value for name, value in options.items() if not isinstance(value, dict)} | nested
-
-
-def _show(value: Any) -> str:
-    """Return an option as people write it, for instance `160x160` or `sci,com`."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ("x" if all(isinstance(part, int) for part in value) else ",").join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
 
 
 def _finished(layout: Layout, shard: PlannedShard) -> Receipt:

@@ -27,7 +27,7 @@ class TaskResult(Generic[Task, Value]):
 
 
 class Executor(Protocol):
-    """Runs functions over tasks on workers that start when the `with` block is entered.
+    """Runs functions over tasks on workers, which a `with` block keeps.
 
     `run` yields one `TaskResult` per task as they finish, in any order, and has a bounded number in flight, so `tasks`
     may be a long generator. A `ShardforgeError` surfaces at once; a worker that dies, and any other exception, is tried

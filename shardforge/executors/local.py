@@ -15,7 +15,7 @@ import selectors
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -43,8 +43,8 @@ class LocalExecutor:
         self._idle: list[_Worker] = []
 
     def __enter__(self) -> Self:
-        _forkserver.set_forkserver_preload(list(self._preload))
-        self._idle = [self._start_worker() for _ in range(self.workers)]
+        if self.workers:
+            _start_server(self._preload)
         return self
 
     def __exit__(
@@ -127,7 +127,8 @@ class _Worker:
         self.connection, theirs = _forkserver.Pipe()
         self.process = _forkserver.Process(target=_work, args=(theirs, preload), name="shardforge-worker", daemon=True)
         try:
-            start_shielded(self.process)
+            with shielded_start():
+                self.process.start()
         finally:
             theirs.close()
 
@@ -144,12 +145,20 @@ class _Worker:
         self.connection.close()
 
 
-def start_shielded(process: BaseProcess) -> None:
-    """Start a worker that Ctrl-C does not reach: it inherits blocked signals from its first moment on."""
+def _start_server(preload: Sequence[str]) -> None:
+    """Start the server that workers are forked from; it loads the modules while this process prepares the tasks."""
+    _forkserver.set_forkserver_preload(list(preload))
+    with shielded_start():
+        forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def shielded_start() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: they inherit blocked signals from their first moment on."""
     resource_tracker.ensure_running()  # starting it later would unblock SIGINT again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        process.start()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

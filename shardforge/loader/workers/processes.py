@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shardforge.errors import ShardforgeError, TaskError
-from shardforge.executors.local import describe_end, exit_with_driver, start_shielded
+from shardforge.executors.local import describe_end, exit_with_driver, shielded_start
 from shardforge.loader.buffers import ArrayLayout, SharedMemory, lend_array
 from shardforge.loader.collate import BatchMaker, Made
 from shardforge.loader.schedule import GlobalBatch
@@ -90,7 +90,8 @@ class _Worker:
             target=_work, args=(theirs, maker, layout, self._shared), name=f"shardforge-loader-{number}", daemon=True
         )
         try:
-            start_shielded(self._process)
+            with shielded_start():
+                self._process.start()
         finally:
             theirs.close()
 

@@ -1,0 +1,86 @@
+"""What `shardforge write` prints: images by outcome, and on stderr what to look at."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from shardforge.cli.options import count_of, print_json, print_table
+
+if TYPE_CHECKING:
+    from shardforge.dataset.write import WriteReport
+
+#: Names in a message.
+_SHOWN = 4
+
+
+def print_report(out: Path, report: WriteReport, part: str | None, *, as_json: bool) -> None:
+    """Print what a run did to the dataset in `out`; `part` is the share of the shards that it was to write."""
+    if as_json:
+        print_json(
+            {
+                "out": str(out),
+                "written": report.written,
+                "kept": report.kept,
+                "samples": report.samples,
+                "bytes": report.bytes,
+                "outcomes": dict(report.outcomes.most_common()),
+                "small": report.small,
+                "homonyms": report.homonyms,
+                "spellings": report.spellings,
+                "textless": report.textless,
+                "complete": report.complete,
+            }
+        )
+        return
+    from shardforge.reasons import MEANING
+
+    print_table(
+        ["outcome", "images", "meaning"],
+        [[reason, count, MEANING.get(reason, "")] for reason, count in report.outcomes.most_common()],
+    )
+    for remark in _iter_remarks(report):
+        click.echo(remark, err=True)
+    shards = count_of(report.written, "shard", "shards")
+    samples = count_of(report.samples, "sample", "samples")
+    click.echo(f"{shards} written, {report.kept:,} kept: {samples}, {report.bytes / 1e6:,.1f} MB")
+    if report.complete:
+        click.echo(f"Next: shardforge verify {shlex.quote(str(out / '_info.json'))}", err=True)
+    else:
+        click.echo(f"Shards {part} are done; a run without --shards writes what is missing and the manifest.", err=True)
+
+
+def _iter_remarks(report: WriteReport) -> Iterator[str]:
+    if unlabelled := report.outcomes["no_label"]:
+        images = count_of(unlabelled, "image has no label and is", "images have no label and are")
+        yield f"Warning: {images} left out"
+    if ambiguous := report.outcomes["ambiguous_label"]:
+        yield (
+            f"Warning: {ambiguous:,} images are left out: their name stands for several classes, and their higher "
+            "ranks do not tell which"
+        )
+    if report.homonyms:
+        homonyms = _show_names(report.homonyms)
+        yield f"{len(report.homonyms):,} classes share a name and are told apart by higher ranks: {homonyms}"
+    if report.spellings:
+        names = count_of(len(report.spellings), "name is", "names are")
+        yield (
+            f"{names} written in several ways, which make one class, or no taxon's, which make none (usable images): "
+            f"{_show_names(report.spellings)}"
+        )
+    if report.textless:
+        samples = count_of(report.textless, "sample has", "samples have")
+        yield f"Warning: {samples} empty texts: nothing is known of the taxon"
+    if report.small:
+        images = count_of(
+            report.small, "image is smaller than --size and was", "images are smaller than --size and were"
+        )
+        yield f"{images} not enlarged; --upscale does that"
+
+
+def _show_names(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + ", …" * (len(names) > _SHOWN)

@@ -1,0 +1,89 @@
+"""Whether a dataset may be written into a folder, given what is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shardforge.dataset.layout import Layout
+from shardforge.dataset.manifest import read_manifest
+from shardforge.dataset.plan import Plan, read_plan
+from shardforge.errors import DatasetError, ManifestError, UsageError
+from shardforge.files import explain_os_error
+from shardforge.paths import require_text
+
+
+def check_place(layout: Layout) -> None:
+    """Look whether a dataset may be written there, before anything is.
+
+    Raises:
+        UsageError: it is a file, a folder that holds what shardforge did not write, or no mapping could name it.
+        DatasetError: the folder cannot be read.
+    """
+    out = layout.out
+    require_text(out.resolve())
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; --out must be a folder")
+    try:
+        strangers = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
+    except OSError as error:
+        raise explain_os_error(error, out) from error
+    if strangers and not layout.plan.exists() and _recorded_plan(layout) is None:
+        raise UsageError(
+            f"{out}: is not empty and was not written by shardforge (it holds {', '.join(sorted(strangers)[:3])}); "
+            "choose another --out"
+        )
+
+
+def check_same(layout: Layout, proposed: Plan) -> None:
+    """Look whether the dataset that was begun there is the one that is proposed.
+
+    A lost or damaged plan is judged by the manifest, where there is one.
+
+    Raises:
+        UsageError: it is another one; the message says how they differ.
+    """
+    try:
+        there = read_plan(layout.plan)
+    except DatasetError as error:
+        if _recorded_plan(layout) in (None, proposed.sha256):
+            return
+        raise UsageError(f"{error}, with --replace: the dataset there is another one") from error
+    if there.sha256 == proposed.sha256:
+        return
+    old, new = _flatten(there.options.to_json()), _flatten(proposed.options.to_json())
+    changed = [
+        f"{name.replace('_', ' ')} {_show(old.get(name))}, now {_show(value)}"
+        for name, value in new.items()
+        if old.get(name) != value
+    ]
+    difference = "; ".join(changed) or (
+        f"{there.num_samples} records in {len(there.shards)} shards, now {proposed.num_samples} in "
+        f"{len(proposed.shards)}, or what is known of them changed"
+    )
+    raise UsageError(
+        f"{layout.out}: holds another dataset ({difference}); choose another --out, or rebuild it with --replace "
+        "(shards that stay the same are kept)"
+    )
+
+
+def _recorded_plan(layout: Layout) -> str | None:
+    """Return the digest of the plan that the manifest was written by, or None where there is no such manifest."""
+    try:
+        return read_manifest(layout.manifest).ours.get("plan_sha256")
+    except ManifestError:
+        return None
+
+
+def _flatten(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with those of nested groups beside the others."""
+    nested = {name: value for group in options.values() if isinstance(group, dict) for name, value in group.items()}
+    return {name: value for name, value in options.items() if not isinstance(value, dict)} | nested
+
+
+def _show(value: Any) -> str:
+    """Return an option as people write it, for instance `160x160` or `sci,com`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ("x" if all(isinstance(part, int) for part in value) else ",").join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
