@@ -39,7 +39,9 @@ from shardforge.mapping import Mapping, open_mapping
 from shardforge.records import RANKS, record_schema
 from shardforge.sources.names import Naming
 from shardforge.sources.ranks import lowest_rank, normalise_ranks
-from shardforge.splits import ExclusionList, HoldOut, assign_splits
+from shardforge.splits.assign import assign_splits
+from shardforge.splits.exclusion_lists import ExclusionList
+from shardforge.splits.request import HoldOut
 from shardforge.taxonomy.names import NamesChoice, open_names, parse_names_file
 
 TAXA = Path(__file__).resolve().parent.parent / "data" / "taxa.csv.gz"

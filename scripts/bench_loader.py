@@ -51,11 +51,13 @@ ROWS = {
     "kernel": Row("the same with shardforge's kernel for all, 2 workers", "kernel", 2, ("shardforge", *PEERS), {}),
     "pillow": Row("the same against Pillow, 2 workers", "pillow", 2, ("webdataset",), {"webdataset": 3.5}),
     "shuffled": Row("bytes in random order, one process", "shuffled", 0, ("shardforge",), {}),
+    "crops0": Row("random crops in random order, one process", "crops", 0, ("shardforge",), {}),
+    "ordered": Row("the same in the order of the shards, one process", "ordered", 0, ("shardforge",), {}),
 }  # fmt: skip
 
 
 class Run(NamedTuple):
-    """Samples per second from the first batch on, the time to that batch, and the CPU time of a sample in all."""
+    """Samples per second from the first batch on, the time to that batch, and the CPU time of a sample."""
 
     rate: float
     first_seconds: float
@@ -87,7 +89,7 @@ def measure(python: str, loader: str, task: str, workers: int, folder: Path) -> 
         run([python, str(READ), loader, task, str(workers), str(folder)]).splitlines()[-1]
     )
     rate = (found["samples"] - BATCH) / (found["seconds"] - found["first"])
-    return Run(rate, found["first"], 1e6 * found["cpu"] / found["samples"])
+    return Run(rate, found["first"], found["cpu_us"])
 
 
 def compare(row: Row, python: str, folder: Path, rounds: int, ours: dict[str, list[Run]]) -> None:

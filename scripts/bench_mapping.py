@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from shardforge.catalog.statistics import OF_IMAGES, OF_MAPPING, collect_statistics
 from shardforge.mapping import Mapping, open_mapping
 from shardforge.records import record_schema
-from shardforge.splits import assign_splits
+from shardforge.splits.assign import assign_splits
 
 CHUNK = 1_000_000
 SPECIES = 20_000

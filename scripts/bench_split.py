@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from shardforge.mapping import Mapping, open_mapping
-from shardforge.splits import assign_splits, check_mapping
+from shardforge.splits.assign import assign_splits
+from shardforge.splits.checks import check_mapping
 
 # Plain digits, because the engines have no common way to count.
 _NUMBERS = """

@@ -28,6 +28,7 @@ Row = dict[str, str]
 
 _SIZE = (80, 60)
 _INAT_TREES = {"train": 3, "val": 1}
+_LICENSE = {"name": "Attribution License", "url": "http://creativecommons.org/licenses/by/2.0/"}
 
 #: Numbers of pictures: no two trees share an image.
 _FIRST_OF_EOL, _FIRST_OF_BIOSCAN = 450, 900
@@ -191,7 +192,7 @@ def make_inat21(root: Path, photos: Path, *, trees: dict[str, int] | None = None
                 _write(root / path, picture(photos, number))
                 content["images"].append(_inat_image(number, path))
                 content["annotations"].append({"id": number, "image_id": number, "category_id": category})
-                laid.append(Laid(path, ranks_of(row), row["common"] or None, "Attribution License"))
+                laid.append(Laid(path, ranks_of(row), row["common"] or None, _LICENSE["url"]))
                 number += 1
         (root / f"{tree}.json").write_text(json.dumps(content), encoding="utf-8")
     astray = f"{tree}/unsorted/photo.jpg"
@@ -200,8 +201,7 @@ def make_inat21(root: Path, photos: Path, *, trees: dict[str, int] | None = None
 
 
 def _empty_annotations() -> dict[str, list[dict[str, object]]]:
-    license = {"id": 1, "name": "Attribution License", "url": "http://creativecommons.org/licenses/by/2.0/"}
-    return {"images": [], "categories": [], "annotations": [], "licenses": [license]}
+    return {"images": [], "categories": [], "annotations": [], "licenses": [{"id": 1, **_LICENSE}]}
 
 
 def _inat_category(number: int, folder: str, row: Row) -> dict[str, object]:
@@ -213,10 +213,10 @@ def _inat_category(number: int, folder: str, row: Row) -> dict[str, object]:
 
 
 def _inat_image(number: int, path: str) -> dict[str, object]:
-    """Return an entry of `images`; the place of every third is not known, and one photographer is not ASCII."""
+    """Return an entry of `images`; the place of every third is NaN, and one photographer is not ASCII."""
     place = {"latitude": 43.5 + number / 10, "longitude": -79.25, "location_uncertainty": 12}
     if number % 3 == 0:
-        place = dict.fromkeys(place)
+        place = dict.fromkeys(place, float("nan"))
     owner = "Zoë Østergård" if number % 5 == 0 else "A. Observer"
     size = dict(zip(("width", "height"), _SIZE, strict=True))
     date = "2019-06-01 10:00:00+00:00"

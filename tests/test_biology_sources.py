@@ -133,7 +133,8 @@ def test_inat21_images_and_files_without_one_another(tmp_path: Path, photos: Pat
     assert rows[gone]["reason"] == "vanished"
     assert (rows[kept.path]["species"], rows[kept.path]["license"]) == (kept.label, None)
     unlabelled = rows[content["images"][-1]["file_name"]]
-    assert (unlabelled["label"], unlabelled["reason"], unlabelled["license"]) == (None, None, "Attribution License")
+    assert (unlabelled["label"], unlabelled["reason"]) == (None, None)
+    assert unlabelled["license"] == "http://creativecommons.org/licenses/by/2.0/"
 
 
 @pytest.mark.parametrize(
@@ -290,6 +291,15 @@ def test_eol_taxa_that_are_their_own_parents_are_roots(tmp_path: Path) -> None:
     assert (row["family"], row["genus"]) == ("Bidae", "Aus")
 
 
+def test_eol_bacteria_have_their_domain_for_a_kingdom(tmp_path: Path) -> None:
+    (tmp_path / "9_3_eol.jpg").write_bytes(b"x")
+    header = "taxonID,eolID,parentNameUsageID,taxonRank,canonicalName\n"
+    rows = "1,,,clade,Life\n2,2,1,domain,Bacteria\n3,3,2,genus,Nostoc\n"
+    (tmp_path / "taxa.csv").write_text(f"{header}{rows}")
+    [row] = list_all(f"a=eol:{tmp_path}", names="taxa.csv")
+    assert (row["kingdom"], row["genus"]) == ("Bacteria", "Nostoc")
+
+
 def test_eol_tables_that_are_none(tmp_path: Path) -> None:
     write_table(tmp_path / "t.csv", [{"a": 1}])
     header = "taxonID,eolID,parentNameUsageID,taxonRank,canonicalName\n"
@@ -300,7 +310,7 @@ def test_eol_tables_that_are_none(tmp_path: Path) -> None:
         list_all(f"a=eol:{tmp_path}", names="t.csv")
     with pytest.raises(SourceError, match=r"t.csv: no columns of content ids and licences; .* found a"):
         list_all(f"a=eol:{tmp_path}", licenses="t.csv")
-    with pytest.raises(SourceError, match=r"circle.csv: the parents of Aus never reach the top: they run in a circle"):
+    with pytest.raises(SourceError, match=r"circle.csv: the parents of Aus form a circle"):
         list_all(f"a=eol:{tmp_path}", names="circle.csv")
 
 

@@ -16,6 +16,7 @@ from pipeline import manifest, prepare, run, shard_hashes, write
 from shardforge.catalog.front_matter import size_category, to_yaml
 from shardforge.catalog.markers import fill_parts
 from shardforge.errors import DatasetError
+from shardforge.mapping import open_mapping
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -217,6 +218,34 @@ def test_damaged_markers_are_named() -> None:
     ):
         with pytest.raises(DatasetError, match=r"card: .*(partner|not closed)"):
             fill_parts(damaged, {}, "card")
+    nested = text.replace("old", "<!-- shardforge:mine-too -->\nby hand\n<!-- /shardforge:mine-too -->")
+    with pytest.raises(DatasetError, match=r"card: line 3: .* stands inside the part one, which is made anew"):
+        fill_parts(nested, {"one": "new"}, "card")
+
+
+def test_a_part_of_another_name_stays_and_is_named(db: Path, out: Path) -> None:
+    card = read_card(out, "--db", db)
+    path = out / "README.md"
+    path.write_text(f"{card}\n<!-- shardforge:field-notes -->\nby hand\n<!-- /shardforge:field-notes -->\n")
+    result = run("card", out)
+    assert result.stdout == f"{path}: nothing has changed\n"
+    assert f"Warning: {path}: no part of a card is called field-notes; what stands between" in result.stderr
+
+
+def test_the_card_does_not_tell_of_a_split_made_since(db: Path, out: Path) -> None:
+    assert "The splits follow from seed 17" in read_card(out, "--db", db)
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute("UPDATE datasets SET written_at = '2000-01-01T00:00:00+00:00'")
+    run("split", "--db", db, "--seed", 18, "--val-split", 20)
+    assert "The split run `default` that the dataset was written from is no longer in" in read_card(out, "--db", db)
+
+
+def test_what_a_killed_run_left_goes_with_the_next(out: Path) -> None:
+    left = out / ".shardforge" / "tmp" / ".catalog.parquet.host.1.tmp"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    run("catalog", out)
+    assert not left.exists()
 
 
 @pytest.mark.parametrize(

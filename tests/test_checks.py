@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from shardforge.mapping import Mapping, open_mapping
-from shardforge.splits import CHECKS, assign_splits, check_mapping
+from shardforge.splits.assign import assign_splits
+from shardforge.splits.checks import CHECKS, check_mapping
 
 SQL = Path(__file__).resolve().parent.parent / "sql"
 

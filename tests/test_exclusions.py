@@ -11,8 +11,11 @@ from pipeline import run
 from test_splits import ENGINES, HALF, Record, assigned, mapping_of
 
 from shardforge.errors import UsageError
-from shardforge.splits import ExclusionList, SplitReport, assign_splits, check_mapping, parse_list
+from shardforge.splits.assign import assign_splits
+from shardforge.splits.checks import check_mapping
+from shardforge.splits.exclusion_lists import ExclusionList, parse_list
 from shardforge.splits.names import read_taxon
+from shardforge.splits.report import SplitReport
 
 EOL = "28861_491995_eol-full-size-copy.jpg"
 METADATA = json.dumps({"eol_content_id": 77})

@@ -281,6 +281,24 @@ def test_resumed_epochs_go_on_with_the_next_batch(cropped: ShardDataset) -> None
         ShardLoader(cropped, global_batch_size=8, seed=6).load_state_dict(state)
 
 
+def test_trainers_that_set_no_epoch_begin_and_resume_the_right_one(cropped: ShardDataset) -> None:
+    def order(loader: ShardLoader) -> list[list[int]]:
+        return [samples.tolist() for (samples,) in loader]
+
+    options: dict[str, Any] = {"global_batch_size": 8, "members": ("sample",), "num_workers": 0}
+    loader = ShardLoader(cropped, **options)
+    iter(loader)  # and never used
+    first, state, second = order(loader), loader.state_dict(), order(loader)
+    for epoch, expected in ((None, second), (0, []), (1, second), (3, None)):
+        again = ShardLoader(cropped, **options)
+        again.load_state_dict(state)
+        if epoch is not None:
+            again.set_epoch(epoch)
+        found = order(again)
+        assert again.epoch == (1 if epoch is None else epoch)
+        assert found == expected or (expected is None and found not in (first, second))
+
+
 def test_evaluation_is_exact_on_any_number_of_ranks(out: Path) -> None:
     dataset = ShardDataset(out, split="validation", transform=CenterCrop(SIDE))
     options: dict[str, Any] = {"global_batch_size": 7, "shuffle": False, "last": "exact", "num_workers": 1}
@@ -325,6 +343,17 @@ def test_a_plain_data_loader_and_torchvision_transforms(out: Path) -> None:
     images, classes = next(iter(ours))
     assert images.shape == (8, 3, SIDE, SIDE)
     ours.close()
+
+
+@pytest.mark.filterwarnings("ignore")  # of memory that cannot be pinned
+def test_a_plain_data_loader_with_spawned_workers(out: Path) -> None:
+    from torch.utils.data import DataLoader
+
+    dataset = ShardDataset(out, split="train", members=("image", "cls"), transform=CenterCrop(SIDE))
+    options: dict[str, Any] = {"num_workers": 1, "multiprocessing_context": "spawn", "pin_memory": True}
+    loader = DataLoader(dataset, batch_size=16, **options)  # type: ignore[arg-type]
+    ours = ShardLoader(dataset, global_batch_size=16, shuffle=False, last="exact", num_workers=0, pin_memory=True)
+    assert same(batches(loader), batches(ours))  # type: ignore[arg-type]
 
 
 @pytest.mark.readers

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,36 @@ def test_images_of_several_shapes_are_refused(out: Path) -> None:
         list(ShardLoader(dataset, global_batch_size=4, num_workers=0))
 
 
+def test_a_shard_of_zeros_is_named(out: Path) -> None:
+    shard = first_shard(out)
+    before = shard.stat()
+    shard.write_bytes(bytes(before.st_size))
+    os.utime(shard, ns=(before.st_atime_ns, before.st_mtime_ns))
+    dataset = crops(out)
+    with pytest.raises(DatasetError, match=rf"{shard.name}: byte [\d,]+ holds another sample than the index says"):
+        list(ShardLoader(dataset, global_batch_size=4, num_workers=1))
+    with pytest.raises(DatasetError, match="holds another sample"):
+        list(dataset.keys)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_workers": -1}, "give 0 workers or more"),
+        ({"prefetch": 0}, "at least 1 batch"),
+        ({"workers": "fibers"}, "workers 'fibers': not known; choose auto, threads, processes"),
+        ({"start_method": "warp"}, "start method 'warp': not known; choose fork"),
+        ({"on_error": "ignore"}, "on_error 'ignore': not known; choose raise, skip"),
+        ({"members": ("imgae",)}, "member 'imgae': no sample has it; choose of jpg, cls, json, image, __key__"),
+        ({"rank": 2, "world": 2}, "rank 2 of 2: ranks count from 0"),
+        ({"last": "drop", "global_batch_size": 10_000}, "does not fill one batch"),
+    ],
+)
+def test_options_that_make_no_loader_are_refused(out: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ShardLoader(crops(out), **{"global_batch_size": 4, **options})
+
+
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_a_killed_worker_is_an_error_and_the_loader_can_go_on(out: Path, start_method: str) -> None:
     loader = ShardLoader(
@@ -188,6 +219,17 @@ def test_a_killed_worker_is_an_error_and_the_loader_can_go_on(out: Path, start_m
     loader.set_epoch(0)
     assert [samples.tolist() for (samples,) in loader] == expected
     loader.close()
+
+
+def test_workers_do_not_wait_for_threads_that_were_left_behind(out: Path) -> None:
+    dataset = crops(out)
+    loader = ShardLoader(dataset, global_batch_size=4, workers="processes", num_workers=1, start_method="fork")
+    with dataset.index.reader._lock, ThreadPoolExecutor(1) as pool:  # as a thread does that downloads a shard
+        batch = pool.submit(lambda: next(iter(loader)))
+        try:
+            assert len(batch.result(timeout=60)[0]) == 4
+        finally:
+            loader.close()
 
 
 def is_running(pid: int) -> bool:

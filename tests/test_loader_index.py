@@ -20,7 +20,8 @@ from shardforge.errors import DatasetError
 from shardforge.loader.index import ShardIndex, open_index
 from shardforge.loader.index.file import join_rows, write_columns
 from shardforge.loader.index.rows import Extent, ShardRows
-from shardforge.loader.inputs import ShardSet, open_inputs
+from shardforge.loader.inputs import open_inputs
+from shardforge.loader.shards import ShardSet
 
 LONG = "folder/" + "x" * 150
 
@@ -149,6 +150,29 @@ def test_a_pickled_index_is_mapped_again(out: Path) -> None:
     again: ShardIndex = pickle.loads(message)
     assert [again.key(number) for number in range(5)] == [index.key(number) for number in range(5)]
     assert again.fingerprint == index.fingerprint
+
+
+def test_a_written_dataset_brings_an_index_that_serves_its_copies(dataset: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(dataset, tmp_path / "copy", copy_function=shutil.copyfile))  # with other times of change
+    made = {path: path.stat().st_ino for path in out.rglob("*.shardforge-index")}
+    assert {path.parent.name for path in made} == {"train", "validation"}
+    index = open_index([open_inputs(out, split="train")])
+    assert made[index.path] == index.path.stat().st_ino  # not made anew
+    assert json.loads(read(index, 3, "json") or b"")["key"] == index.key(3)
+    again = pickle.loads(pickle.dumps(index))
+    assert again.key(3) == index.key(3)
+
+
+def test_an_index_of_other_content_is_made_anew(out: Path) -> None:
+    before = open_index([open_inputs(out, split="train")])
+    content = manifest(out)
+    content["splits"]["train"]["shard_sha256"][0] = "0" * 64
+    (out / "_info.json").write_text(json.dumps(content))
+    after = open_index([open_inputs(out, split="train")])
+    assert after.path == before.path
+    assert after.fingerprint != before.fingerprint
+    with pytest.raises(DatasetError, match="was made anew while it was in use"):
+        pickle.loads(pickle.dumps(before))
 
 
 def test_fingerprint_tells_data_apart(tmp_path: Path) -> None:

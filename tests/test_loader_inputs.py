@@ -14,7 +14,8 @@ import pytest
 from pipeline import prepare, write
 
 from shardforge.errors import ManifestError, UsageError
-from shardforge.loader.inputs import check_size, open_all_inputs, open_inputs, read_classes
+from shardforge.loader.descriptions import read_classes
+from shardforge.loader.inputs import check_size, open_all_inputs, open_inputs
 from shardforge.loader.ranks import find_ranks, map_labels, read_rank_table
 from shardforge.loader.selection import drop_unlabelled, select_samples
 

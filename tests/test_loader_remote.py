@@ -23,6 +23,7 @@ import pytest
 from pipeline import manifest, prepare, run, write
 
 from shardforge.errors import DatasetError, UsageError
+from shardforge.loader import network
 from shardforge.loader.dataset import ShardDataset
 from shardforge.loader.loader import ShardLoader
 from shardforge.loader.network import Retries, hide_credentials
@@ -54,7 +55,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.sent: Counter[str] = Counter()  # requests by file name, and bytes of tars
         self.bytes = 0
         self.failures = 0  # requests that get a 500, from now on
-        self.seconds = 0.0  # before a tar is sent
+        self.seconds = 0.0  # before a file of this kind is sent
+        self.slow = ".tar"
+        self.cut = 0  # bytes that answers lack
         self.ranges = True
         threading.Thread(target=self.serve_forever, daemon=True, kwargs={"poll_interval": 0.02}).start()
 
@@ -107,6 +110,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             self.server.sent[path.name] += 1
             if path.suffix == ".tar":
                 self.server.bytes += len(data)
+            if path.suffix == self.server.slow:
                 time.sleep(self.server.seconds)
         self._send(status, data, headers, body=body)
 
@@ -118,7 +122,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         if body:
-            self.wfile.write(data)
+            self.wfile.write(data[: len(data) - self.server.cut])
 
 
 @pytest.fixture(scope="module")
@@ -207,14 +211,14 @@ def test_foreign_tars_are_indexed_and_read(server: Server, out: Path, cache: Pat
 
 def test_a_server_without_ranges(server: Server, out: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.ranges = False
-    monkeypatch.setattr("shardforge.loader.network._PIECE", 4096)
+    monkeypatch.setattr("shardforge.loader.ranges._PIECE", 4096)
     assert list(open_remote(server.url, cache)) == list(open_local(out))
     with pytest.raises(DatasetError, match="the server cannot read parts of a file; read whole shards"):
         open_remote(server.url, cache, cache_bytes=0)[0]
 
 
 def test_shards_come_in_pieces(server: Server, out: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shardforge.loader.network._PIECE", 3000)
+    monkeypatch.setattr("shardforge.loader.ranges._PIECE", 3000)
     assert list(open_remote(server.url, cache)) == list(open_local(out))
     assert server.sent[first_shard(out).name] == -(-shard_sizes(out)[0] // 3000)
 
@@ -332,6 +336,29 @@ def test_errors_that_pass_are_asked_again(server: Server, out: Path, cache: Path
     server.failures = 6
     with pytest.raises(DatasetError, match=r"cannot be read after 3 attempts .*500"):
         ranged[len(ranged) - 1]
+
+
+def test_a_server_that_stops_in_mid_answer_is_one_sentence(server: Server, out: Path, cache: Path) -> None:
+    dataset = open_remote(server.url, cache)
+    server.cut = 10
+    with pytest.raises(DatasetError, match=r"\.tar: cannot be read after 3 attempts \(\w+: .*; check the address"):
+        dataset[0]
+    assert not list(cache.iterdir())
+
+
+@pytest.mark.parametrize("cache_bytes", [1 << 30, 0])
+def test_a_server_that_says_nothing_is_not_waited_for(
+    server: Server, out: Path, cache: Path, cache_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_remote(server.url, cache, cache_bytes=cache_bytes)
+    monkeypatch.setattr(network, "_TIMEOUT", 0.2)
+    server.seconds = 2.0
+    with pytest.raises(DatasetError, match=r"\.tar: cannot be read after 3 attempts \(FSTimeoutError"):
+        dataset[0]
+    server.slow = ".json"
+    monkeypatch.setattr(Retries, "__init__", functools.partialmethod(Retries.__init__, attempts=2, delay=0.01))
+    with pytest.raises(UsageError, match=r"_info\.json: cannot be read after 2 attempts \(FSTimeoutError"):
+        open_remote(server.url, cache)
 
 
 def test_a_missing_shard_is_not_asked_for_again(server: Server, out: Path, cache: Path) -> None:

@@ -149,7 +149,13 @@ def test_files_without_ranks_are_reported_without_a_table(listed: Path, tmp_path
     outcome = run("map", "--db", tmp_path / "m.db", "--source", f"a=table:{listed}", "--names", f"table:{names}")
     assert len(outcome.stdout.splitlines()) == 2
     assert "a: 1 image got a common name; 1 keep that of the source, in whatever language" in outcome.stderr
-    assert "the files of names give common names only" in outcome.stderr
+    assert "have no ranks above their names, so they give common names only" in outcome.stderr
+
+
+def test_images_without_a_name_to_look_up_are_told_what_to_do(image_tree: Path, tmp_path: Path) -> None:
+    asked = ("map", "--db", tmp_path / "m.db", "--source", f"a=folder:{image_tree}", "--workers", 0)
+    assert "no image has a name to look up" in run(*asked, "--names", f"table:{TAXA}").stderr
+    assert "no image has" not in run(*asked, "--names", f"table:{TAXA}", "--label-is-name").stderr
 
 
 def test_the_report_of_names_fits_a_terminal(tmp_path: Path, image_tree: Path) -> None:

@@ -14,8 +14,9 @@ from test_splits import ENGINES, THREE_WAYS, Record, assigned, insert_images, ma
 
 from shardforge.errors import SplitError, UsageError
 from shardforge.mapping import Mapping
-from shardforge.splits import HoldOut, assign_splits, check_mapping
-from shardforge.splits.request import SPLITS
+from shardforge.splits.assign import assign_splits
+from shardforge.splits.checks import check_mapping
+from shardforge.splits.request import SPLITS, HoldOut
 
 #: 40 species, ten records each; every tenth record is only known to its genus.
 RECORDS: list[Record] = [

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "shardforge"
 #: The flow of data: a part may import itself and the parts before it.
 FLOW = [
     *("errors", "endings", "progress", "reasons", "records", "paths", "braces", "queries"),
-    *("files", "tarfiles", "zipfiles", "executors"),
+    *("files", "tarfiles", "zipfiles", "tables", "executors"),
     *("taxonomy", "images", "sources", "mapping", "splits", "duplicates", "dataset", "verify", "catalog", "loader"),
     *("train", "cli"),
 ]
@@ -37,16 +37,27 @@ def test_imports_follow_the_flow() -> None:
                 assert FLOW.index(imported) <= FLOW.index(part), f"{path.relative_to(ROOT)} imports {imported}"
 
 
+def list_imports(*command: str) -> set[str]:
+    """Return the modules that Python loads for a command."""
+    result = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True)
+    return {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+
+
 @pytest.mark.parametrize("command", [["-c", "import shardforge"], ["-m", "shardforge", "--help"]])
 def test_start_up_loads_nothing_heavy(command: list[str]) -> None:
-    result = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True)
-    loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert not loaded & {"duckdb", "numpy", "pyarrow", "PIL", "ray", "simplejpeg", "torch"}
+    assert not list_imports(*command) & {"duckdb", "numpy", "pyarrow", "PIL", "ray", "simplejpeg", "torch"}
+
+
+def test_a_worker_that_writes_loads_no_more_than_it_needs() -> None:
+    loaded = list_imports("-c", "import shardforge.dataset.shard")
+    assert "pyarrow" in loaded
+    assert not loaded & {"duckdb", "importlib.metadata", "pyarrow.compute", "shardforge.splits.assign"}
 
 
 def test_every_command_and_option_has_help() -> None:
     for command in [main, *main.commands.values()]:
         assert command.help
+        assert command is main or len(command.short_help or command.help) <= 62, f"{command.name}: does not fit a line"
         for option in command.params:
             if isinstance(option, click.Option):
                 assert option.help, f"{command.name}: {option.name}"

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from shardforge.errors import SplitError, UsageError
 from shardforge.mapping import Mapping, open_mapping
-from shardforge.splits import assign_splits, check_mapping
+from shardforge.splits.assign import assign_splits
+from shardforge.splits.checks import check_mapping
 
 ENGINES = pytest.mark.parametrize("engine", ["duckdb", "sqlite"])
 HALF = {"validation": Fraction(1, 2)}

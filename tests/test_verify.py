@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pipeline import manifest, prepare, run, shard_hashes, write
+
+from shardforge.verify import shard
 
 SHARD = "train/shards-train-000001.tar"
 OTHER = "train/shards-train-000002.tar"
@@ -218,6 +221,18 @@ def test_verify_in_a_pool_prints_bad_shards_only(out: Path, workers: int) -> Non
     found = run("verify", out / "_info.json", "--workers", workers, code=1)
     assert found.stdout == f"{out / SHARD}\n"
     assert "[member_bytes]" in found.stderr
+
+
+def test_a_shard_that_is_cut_while_it_is_read_is_a_problem(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_image = shard.check_image
+
+    def cut(data: bytes, codec: str) -> tuple[int, int]:
+        os.truncate(out / SHARD, 5_000)
+        return check_image(data, codec)
+
+    monkeypatch.setattr(shard, "check_image", cut)
+    found = run("verify", "--shardlist", out / SHARD, "--workers", 0, code=1)
+    assert "the shard cannot be opened or read: found cut short while it was read" in found.stderr
 
 
 def test_size_level_finds_a_truncated_shard_without_reading(out: Path) -> None:

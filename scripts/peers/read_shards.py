@@ -5,9 +5,10 @@
 FOLDER holds `shards` (a dataset of shardforge) and copies of its train split as `mds` and `litdata`, which
 `read_shards.py copy FOLDER` makes. TASK is `raw` (the bytes of all members), `shuffled` (the same in random order), or
 RandomResizedCrop 224 and flip to batches of uint8: `crops` (the others decode with simplejpeg, too, and crop with
-torchvision), `kernel` (they decode and crop with shardforge's own kernel) or `pillow` (they decode with Pillow). Prints
-one line of JSON: samples, seconds from before the loader is made to its last batch, seconds to its first batch, and
-seconds of CPU time.
+torchvision), `ordered` (shardforge's crops in the order of the shards), `kernel` (the others decode and crop with
+shardforge's own kernel, too) or `pillow` (they decode with Pillow). Prints one line of JSON: samples, seconds from
+before the loader is made to its last batch, seconds to its first batch, and microseconds of CPU time a sample, with one
+process from that batch on, with workers in all.
 """
 
 from __future__ import annotations
@@ -44,7 +45,12 @@ def shardforge(folder: Path, task: str, workers: int) -> Iterable[Any]:
     dataset = ShardDataset(folder / "shards", split="train", transform=transform, decode=not raw)
     members = MEMBERS if raw else ("image", "cls")
     return ShardLoader(
-        dataset, global_batch_size=BATCH, members=members, num_workers=workers, shuffle=task != "raw", last="exact"
+        dataset,
+        global_batch_size=BATCH,
+        members=members,
+        num_workers=workers,
+        shuffle=task not in ("raw", "ordered"),
+        last="exact",
     )
 
 
@@ -264,12 +270,16 @@ def main() -> None:
     import torch  # every loader needs it, so none is charged for the import
 
     torch.set_num_threads(1)
-    used, started, first, samples = cpu_seconds(), time.perf_counter(), 0.0, 0
+    used, started, first, samples, before = cpu_seconds(), time.perf_counter(), 0.0, 0, 0
     for batch in LOADERS[name](Path(folder), task, int(workers)):
         samples += len(batch[0] if name == "shardforge" else batch)
-        first = first or time.perf_counter() - started
+        if not first:
+            first = time.perf_counter() - started
+            if workers == "0":
+                used, before = cpu_seconds(), samples
     seconds = time.perf_counter() - started
-    print(json.dumps({"samples": samples, "seconds": seconds, "first": first, "cpu": cpu_seconds() - used}))
+    cpu_us = 1e6 * (cpu_seconds() - used) / (samples - before)
+    print(json.dumps({"samples": samples, "seconds": seconds, "first": first, "cpu_us": cpu_us}))
 
 
 if __name__ == "__main__":

@@ -28,12 +28,16 @@ _TEMPLATE = Path(__file__).with_name("card_template.md")
 
 @dataclass(frozen=True)
 class CardReport:
-    """What became of a card: the files that were written, its generated parts, and which of these were left alone."""
+    """What became of a card: the files that were written and its generated parts.
+
+    Parts in `left` wait for a mapping; those in `unknown` have a name that no part of a card has, and stay as they are.
+    """
 
     path: Path
     written: tuple[Path, ...]
     parts: tuple[str, ...]
     left: tuple[str, ...]
+    unknown: tuple[str, ...]
 
 
 def write_card(
@@ -69,7 +73,14 @@ def write_card(
     text = fill_parts(text, made, str(layout.card))
     contents = {layout.card: text.encode(), layout.croissant: croissant}
     written = [*(path for path, content in contents.items() if _replace(path, content)), *written]
-    return CardReport(layout.card, tuple(written), tuple(parts), tuple(name for name in parts if name not in made))
+    known = list_parts(_TEMPLATE.read_text(encoding="utf-8"), str(_TEMPLATE))
+    return CardReport(
+        layout.card,
+        tuple(written),
+        tuple(parts),
+        left=tuple(name for name in parts if name in known and name not in made),
+        unknown=tuple(name for name in parts if name not in known),
+    )
 
 
 def _replace(path: Path, content: bytes) -> bool:

@@ -6,6 +6,7 @@ metadata hold the SHA-256 of the manifest that it belongs to.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from shardforge.catalog.licences import Licence, recognise_licence
 from shardforge.dataset.layout import Layout
+from shardforge.dataset.lock import lock_dataset
 from shardforge.dataset.plan import Plan, PlannedShard, read_plan, read_planned_rows
 from shardforge.dataset.receipt import Receipt, read_receipt
 from shardforge.errors import DatasetError
@@ -56,21 +58,23 @@ def write_catalog(out: Path, *, progress: Callable[[str, int, int], None] = lamb
     """Write the catalog of the finished dataset in `out`, in the order of its shards; return the number of rows.
 
     Raises:
-        DatasetError: the dataset has no plan, or is not finished.
+        DatasetError: the dataset has no plan, is not finished, or another run is writing it.
     """
     layout = Layout(out)
     plan = read_plan(layout.plan)
     schema = SCHEMA.with_metadata({_MANIFEST_KEY: _digest_manifest(layout)})
     rows = 0
-    with (
-        atomic_write(layout.catalog, scratch=layout.scratch) as file,
-        pq.ParquetWriter(file, schema, compression="zstd") as writer,
-    ):
-        for done, shard in enumerate(plan.shards, start=1):
-            table = _describe_shard(layout, plan, shard)
-            writer.write_table(table.cast(schema))
-            rows += table.num_rows
-            progress("catalog", done, len(plan.shards))
+    with lock_dataset(layout.lock):
+        shutil.rmtree(layout.scratch, ignore_errors=True)  # of a run that was killed
+        with (
+            atomic_write(layout.catalog, scratch=layout.scratch) as file,
+            pq.ParquetWriter(file, schema, compression="zstd") as writer,
+        ):
+            for done, shard in enumerate(plan.shards, start=1):
+                table = _describe_shard(layout, plan, shard)
+                writer.write_table(table.cast(schema))
+                rows += table.num_rows
+                progress("catalog", done, len(plan.shards))
     return rows
 
 

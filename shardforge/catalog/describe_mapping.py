@@ -17,15 +17,20 @@ def describe_mapping_parts(mapping: Mapping, manifest: Manifest) -> dict[str, st
     """Return the parts split and left_out, which only the mapping can tell."""
     dataset = str(manifest.path.parent.resolve())
     return {
-        "split": _describe_split(mapping, manifest.ours["options"]["split_run"]),
+        "split": _describe_split(mapping, manifest.ours["options"]["split_run"], dataset),
         "left_out": _describe_left_out(mapping, dataset),
     }
 
 
-def _describe_split(mapping: Mapping, run: str) -> str:
-    runs = mapping.rows("SELECT seed, rule, parameters FROM split_runs WHERE name = $name", name=run)
+def _describe_split(mapping: Mapping, run: str, dataset: str) -> str:
+    runs = mapping.rows(
+        "SELECT seed, rule, parameters FROM split_runs WHERE name = $name"
+        " AND created_at <= (SELECT written_at FROM datasets WHERE out = $dataset)",
+        name=run,
+        dataset=dataset,
+    )
     if not runs:
-        return f"The split run `{run}` is no longer in the mapping."
+        return f"The split run `{run}` that the dataset was written from is no longer in the mapping."
     [(seed, rule, stored)] = runs
     lines = [f"- {line}" for line in _describe_parameters(mapping.parse_object(stored, "split_runs.parameters"))]
     return "\n".join(

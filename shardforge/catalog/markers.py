@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from shardforge.errors import DatasetError
 
-_MARKER = re.compile(r"^(?:<!-- (/?)shardforge:(\w+) -->[ \t\r]*|# (/?)shardforge:(\w+)\b.*)$", re.MULTILINE)
+_MARKER = re.compile(r"^(?:<!-- (/?)shardforge:([\w-]+) -->[ \t\r]*|# (/?)shardforge:([\w-]+).*)$", re.MULTILINE)
 
 
 def list_parts(text: str, where: str) -> list[str]:
@@ -45,8 +45,13 @@ def _find_parts(text: str, where: str) -> list[tuple[str, int, int]]:
     for marker in _MARKER.finditer(text):
         closing = bool(marker[1] or marker[3])
         name = marker[2] or marker[4]
-        if closing != (opened is not None) or (opened is not None and opened[0] != name):
-            line = text.count("\n", 0, marker.start()) + 1
+        line = text.count("\n", 0, marker.start()) + 1
+        if opened is not None and not closing:
+            raise DatasetError(
+                f"{where}: line {line}: the marker {marker[0]} stands inside the part {opened[0]}, which is made anew; "
+                "move it out of that part, or close that part before it"
+            )
+        if closing and (opened is None or opened[0] != name):
             raise DatasetError(
                 f"{where}: line {line}: the marker {marker[0]} has no partner; put each part between "
                 f"<!-- shardforge:{name} --> and <!-- /shardforge:{name} -->"

@@ -9,7 +9,7 @@ import click
 from shardforge.cli.options import cache_options, json_option, print_json, print_table
 
 
-@click.command("bench-loader")
+@click.command("bench-loader", short_help="Measure how fast samples are read on this machine.")
 @click.argument("inputs", nargs=-1, required=True, metavar="PATHS...")
 @click.option("--split", help="Split to read, where PATHS is an _info.json or a folder with several.")
 @click.option("--size", type=click.IntRange(min=1), default=224, show_default=True, help="Pixels of the random crops.")

@@ -10,7 +10,7 @@ from shardforge.cli.options import json_option, print_json
 from shardforge.progress import Progress
 
 
-@click.command("catalog")
+@click.command("catalog", short_help="Write catalog.parquet: one row for each sample.")
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @json_option
 def catalog_command(out: Path, as_json: bool) -> None:
@@ -31,7 +31,7 @@ def catalog_command(out: Path, as_json: bool) -> None:
         click.echo(f"{path}: {rows:,} samples")
 
 
-@click.command("card")
+@click.command("card", short_help="Write the data card (README.md) that Hugging Face shows.")
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--db",
@@ -61,6 +61,7 @@ def card_command(out: Path, db: Path | None, as_json: bool) -> None:
                 "written": list(map(str, report.written)),
                 "parts": report.parts,
                 "left": report.left,
+                "unknown": report.unknown,
             }
         )
         return
@@ -70,6 +71,12 @@ def card_command(out: Path, db: Path | None, as_json: bool) -> None:
         click.echo(f"{report.path}: nothing has changed")
     if report.left:
         click.echo(f"Left as they are: {', '.join(report.left)}; with --db they are renewed", err=True)
+    if report.unknown:
+        click.echo(
+            f"Warning: {report.path}: no part of a card is called {' or '.join(report.unknown)}; what stands between "
+            "these markers stays as it is",
+            err=True,
+        )
     if "front_matter" not in report.parts:
         click.echo(
             f"Warning: the front matter of {report.path} has no markers and stays as it is; move the file away to have "

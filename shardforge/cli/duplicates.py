@@ -33,7 +33,7 @@ _WHY = {
 }
 
 
-@click.command("duplicates")
+@click.command("duplicates", short_help="Find images that show the same picture.")
 @db_option
 @distance_option
 @click.option("--split-run", default="default", show_default=True, help="Split run to look across, if there is one.")

@@ -10,7 +10,7 @@ from shardforge.cli.options import cache_options, executor_options, json_option,
 from shardforge.progress import Progress
 
 
-@click.command("index")
+@click.command("index", short_help="Index shards, so that training opens them at once.")
 @click.argument("inputs", nargs=-1, required=True, metavar="PATHS...")
 @click.option("--split", help="Split to index, where PATHS is an _info.json or a folder with several.")
 @click.option("--dali", is_flag=True, help="Write NAME.idx beside each NAME.tar, too, for DALI's webdataset reader.")

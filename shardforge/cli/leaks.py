@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MANIFEST = "_info.json"
 
 
-@click.command("leaks")
+@click.command("leaks", short_help="Find images that other data holds, too, such as a test set.")
 @db_option
 @click.option(
     "--against",

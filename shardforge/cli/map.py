@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _EXAMPLES = 3
 
 
-@click.command("map")
+@click.command("map", short_help="Scan sources of images into a mapping, or bring it up to date.")
 @db_option
 @click.option(
     "--source",

@@ -89,7 +89,7 @@ def print_names(namings: Mapping[str, Naming]) -> None:
         for status, meaning in MEANING.items():
             names = naming.names.get(status, Counter())
             if naming.images[status]:
-                rows.append([status.name.lower(), naming.images[status], len(names) or "", meaning, _examples(names)])
+                rows.append([status.name.lower(), naming.images[status], len(names) or None, meaning, _examples(names)])
         if rows and naming.knows_ranks:
             click.echo()
             print_table([f"names of {source}", "images", "names", "meaning", "for instance"], rows)
@@ -97,11 +97,15 @@ def print_names(namings: Mapping[str, Naming]) -> None:
 
 
 def _print_common_names(source: str, naming: Naming) -> None:
+    from shardforge.taxonomy.search import Status
+
     parts = [f"{count_of(naming.common_names, 'image', 'images')} got a common name"]
     if naming.kept_common_names:
         parts.append(f"{naming.kept_common_names:,} keep that of the source, in whatever language it is")
     if not naming.knows_ranks:
-        parts.append("the files of names give common names only: of ranks they have no more than the name")
+        parts.append("the files of names have no ranks above their names, so they give common names only")
+    if naming.images[Status.UNNAMED] == naming.images.total():
+        parts.append("no image has a name to look up: see the source's options, --metadata and --label-is-name")
     click.echo(f"{source}: {'; '.join(parts)}", err=True)
 
 

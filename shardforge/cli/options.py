@@ -104,7 +104,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     Text is cut, the widest columns first, where a line would be longer than a terminal is wide.
     """
     kept = [list(row) for row in rows]
-    numeric = [all(isinstance(row[i], int | float) for row in kept) for i in range(len(header))]
+    numeric = [all(row[i] is None or isinstance(row[i], int | float) for row in kept) for i in range(len(header))]
     lines = [list(header), *([_cell(value) for value in row] for row in kept)]
     widths = _fit([max(len(line[i]) for line in lines) for i in range(len(header))], numeric)
     for line in lines:

@@ -15,13 +15,13 @@ from shardforge.errors import UsageError
 from shardforge.progress import Progress
 
 if TYPE_CHECKING:
-    from shardforge.splits import HoldOut
+    from shardforge.splits.request import HoldOut
 
 _NUMBER = re.compile(r"(-?[0-9]{1,18}(?:\.[0-9]{0,18})?|-?\.[0-9]{1,18})\s*%?")
 _SHOWN = 20
 
 
-@click.command("split")
+@click.command("split", short_help="Assign the images to train, validation and test.")
 @db_option
 @click.option("--seed", type=int, required=True, help="Seed of the assignment; stored with the split.")
 @click.option(
@@ -113,7 +113,8 @@ def split_command(
     and in both database engines. A second run with the same --name replaces the first and says what moved.
     """
     from shardforge.mapping import open_mapping
-    from shardforge.splits import assign_splits, parse_list
+    from shardforge.splits.assign import assign_splits
+    from shardforge.splits.exclusion_lists import parse_list
 
     shares = {"validation": parse_percent("--val-split", val_split)}
     if test := parse_percent("--test-split", test_split):
@@ -143,7 +144,8 @@ def split_command(
 
 def parse_hold_out(taxa: str | None, rank: str, without_rank: str, keys: str) -> HoldOut | None:
     """Return which taxa to hold out: a share of all when `taxa` is a percentage, else those that a file lists."""
-    from shardforge.splits import HoldOut, parse_list
+    from shardforge.splits.exclusion_lists import parse_list
+    from shardforge.splits.request import HoldOut
 
     if taxa is None:
         if (rank, without_rank, parse_percent("--unseen-keys", keys)) != ("species", "pretrain", Fraction(0)):

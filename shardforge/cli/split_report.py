@@ -12,7 +12,10 @@ import click
 from shardforge.cli.options import LINE, count_of, print_table
 
 if TYPE_CHECKING:
-    from shardforge.splits import ExclusionCount, HeldOut, Moves, SplitReport
+    from shardforge.splits.exclusions import ExclusionCount
+    from shardforge.splits.moves import Moves
+    from shardforge.splits.report import SplitReport
+    from shardforge.splits.taxa import HeldOut
 
 _SHOWN = 5
 #: Characters of a name or entry in a warning.

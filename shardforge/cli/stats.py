@@ -49,7 +49,7 @@ _HEADERS = {
 _MOST_ROWS = 20
 
 
-@click.command("stats")
+@click.command("stats", short_help="Count images by source, split, rank, licence and size.")
 @db_option
 @click.option("--split-run", metavar="NAME", help="Count the splits of this run only. [default: of every run]")
 @click.option("--dataset", metavar="NAME|OUT", help="Count only what this dataset holds. [default: all that is mapped]")

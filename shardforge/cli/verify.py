@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shardforge.verify.problems import Problem
 
 
-@click.command("verify")
+@click.command("verify", short_help="Check shards against manifest and mapping; repair them.")
 @click.argument("info", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--shardlist",

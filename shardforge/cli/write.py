@@ -11,6 +11,7 @@ import click
 from shardforge.cli.options import db_option, executor_options, json_option, print_json, print_table
 from shardforge.cli.write_report import print_report
 from shardforge.dataset.budget import Budget
+from shardforge.dataset.layout import MANIFEST
 from shardforge.progress import Progress
 
 if TYPE_CHECKING:
@@ -169,7 +170,20 @@ def write_command(
         report = write_dataset(
             db, out, options, pool, part=part, replace=replace, retry_bad=retry_bad, budget=max_bad, progress=progress
         )
+        if report.complete:
+            _index_splits(out, progress)
     print_report(out, report, part, as_json=as_json)
+
+
+def _index_splits(out: Path, progress: Progress) -> None:
+    """Make the index that training maps, so that it opens at once where nothing can be written, too."""
+    from shardforge.dataset.manifest import read_manifest
+    from shardforge.loader.index import open_index
+    from shardforge.loader.inputs import open_all_inputs
+
+    splits = list(dict.fromkeys(shard.split for shard in read_manifest(out / MANIFEST).shards if shard.samples))
+    for shards in open_all_inputs([out] * len(splits), splits=splits):
+        open_index([shards], progress=progress)
 
 
 def _read_options(db: Path, out: Path, choices: dict[str, Any]) -> WriteOptions:

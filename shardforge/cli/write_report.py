@@ -39,10 +39,8 @@ def print_report(out: Path, report: WriteReport, part: str | None, *, as_json: b
         return
     from shardforge.reasons import MEANING
 
-    print_table(
-        ["outcome", "images", "meaning"],
-        [[reason, count, MEANING.get(reason, "")] for reason, count in report.outcomes.most_common()],
-    )
+    outcomes = sorted(report.outcomes.items(), key=lambda outcome: (-outcome[1], outcome[0]))
+    print_table(["outcome", "images", "meaning"], [[why, count, MEANING.get(why, "")] for why, count in outcomes])
     for remark in _iter_remarks(report):
         click.echo(remark, err=True)
     shards = count_of(report.written, "shard", "shards")
@@ -67,11 +65,8 @@ def _iter_remarks(report: WriteReport) -> Iterator[str]:
         homonyms = _show_names(report.homonyms)
         yield f"{len(report.homonyms):,} classes share a name and are told apart by higher ranks: {homonyms}"
     if report.spellings:
-        names = count_of(len(report.spellings), "name is", "names are")
-        yield (
-            f"{names} written in several ways, which make one class, or no taxon's, which make none (usable images): "
-            f"{_show_names(report.spellings)}"
-        )
+        spellings = _show_names(report.spellings)
+        yield f"Spellings of one name make one class, and what is no name makes none; by usable images: {spellings}"
     if report.textless:
         samples = count_of(report.textless, "sample has", "samples have")
         yield f"Warning: {samples} empty texts: nothing is known of the taxon"

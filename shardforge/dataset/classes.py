@@ -27,11 +27,9 @@ Path = tuple[str | None, ...]
 def name_homonyms(mapping: Mapping, rank: str) -> None:
     """Tell the planned records apart whose name at `rank` stands for several classes.
 
-    Reads and changes the temporary table `planned`; leaves the names that it told apart in `homonyms`. What stands
-    above a name is taken from all usable records, so that a class has one name whichever splits are written.
+    Reads the temporary table `class_paths` and changes `planned`; leaves the names that it told apart in `homonyms`.
+    What stands above a name is taken from all usable records: a class has one name, whichever splits are written.
     """
-    higher = higher_ranks_sql(rank)
-    mapping.execute(mapping.query("create_class_paths").format(name=rank_name_sql(rank), higher=higher))
     columns = ["name", *RANKS[:-1], "class_name"]
     told_apart: list[tuple[str | None, ...]] = []
     taken = {name for (name,) in mapping.rows("SELECT DISTINCT name FROM class_paths WHERE name LIKE '% (%'")}
@@ -43,8 +41,8 @@ def name_homonyms(mapping: Mapping, rank: str) -> None:
     if told_apart:
         values = zip(columns, zip(*told_apart, strict=True), strict=True)
         mapping.insert("homonyms", pa.table({column: pa.array(cells, pa.string()) for column, cells in values}))
-        mapping.execute(mapping.query("name_homonyms").format(name=rank_name_sql(rank), higher=higher))
-    mapping.execute("DROP TABLE class_paths")
+        names = {"name": rank_name_sql(rank), "higher": higher_ranks_sql(rank)}
+        mapping.execute(mapping.query("name_homonyms").format(**names))
 
 
 def list_homonyms(mapping: Mapping) -> list[str]:

@@ -6,9 +6,10 @@ from fractions import Fraction
 
 from shardforge.dataset.classes import name_homonyms
 from shardforge.dataset.options import WriteOptions, missing_run
+from shardforge.dataset.spellings import merge_spellings
 from shardforge.errors import UsageError
 from shardforge.mapping import Mapping
-from shardforge.mapping.ranks import rank_name_sql
+from shardforge.mapping.ranks import higher_ranks_sql, rank_name_sql
 from shardforge.records import RANKS
 from shardforge.splits.request import NULL, PRETRAIN, SPLITS
 
@@ -39,7 +40,7 @@ def collect_planned(mapping: Mapping, options: WriteOptions) -> None:
             split="" if split in shares else split,
             subsets=f",{','.join(inside)}," if inside else "",
         )
-    _name_homonyms(mapping, options.label)
+    _settle_classes(mapping, options.label)
     if options.unlabelled == "pretrain":
         train = ", ".join(f"'{name}'" for name in ("train", *shares))  # the names of subsets are checked
         mapping.execute(mapping.query("move_unlabelled").format(train=train))
@@ -50,7 +51,7 @@ def collect_written(mapping: Mapping, dataset: str, label: str | None) -> None:
     _start_planned(mapping)
     statement = mapping.query("insert_written").format(class_name=_label_sql(label))
     mapping.execute(statement, dataset=dataset, pretrain=PRETRAIN)
-    _name_homonyms(mapping, label)
+    _settle_classes(mapping, label)
 
 
 def count_planned(mapping: Mapping, options: WriteOptions) -> dict[str, int]:
@@ -96,15 +97,22 @@ def _start_planned(mapping: Mapping) -> None:
     mapping.execute("CREATE TEMP TABLE planned (split VARCHAR, key VARCHAR, class_name VARCHAR, reason VARCHAR)")
 
 
-def _name_homonyms(mapping: Mapping, label: str | None) -> None:
-    """Tell homonyms apart where the label is a rank; the table `homonyms` is there in any case."""
-    mapping.execute(mapping.query("create_homonyms"))
+def _settle_classes(mapping: Mapping, label: str | None) -> None:
+    """Make one class of the spellings of a name and several of homonyms, where the label is a rank.
+
+    The tables `class_spellings` and `homonyms` are there in any case.
+    """
+    mapping.execute(mapping.query("create_class_names"))
     if label in RANKS:
+        higher = higher_ranks_sql(label)
+        mapping.execute(mapping.query("create_class_paths").format(name=rank_name_sql(label), higher=higher))
+        merge_spellings(mapping, label)
         name_homonyms(mapping, label)
+        mapping.execute("DROP TABLE class_paths")
 
 
 def _label_sql(label: str | None) -> str:
-    """Return the SQL for the class name of a row of `images`, before homonyms are told apart."""
+    """Return the SQL for the class name of a row of `images`, before spellings are merged and homonyms told apart."""
     if label is None:
         return NULL
     return rank_name_sql(label) if label in RANKS else f"nullif(\"{label}\", '')"

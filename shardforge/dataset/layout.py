@@ -11,6 +11,8 @@ SIZES = "sizes.json"
 CATALOG = "catalog.parquet"
 CARD = "README.md"
 CROISSANT = "croissant.json"
+#: Of the hidden files that the loader keeps beside shards; they are derived, and made anew when they are missing.
+INDEX_SUFFIX = ".shardforge-index"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from shardforge.dataset.budget import Budget
 from shardforge.dataset.classes import list_homonyms
 from shardforge.dataset.index import build_index, index_schema, write_index
-from shardforge.dataset.layout import Layout
+from shardforge.dataset.layout import INDEX_SUFFIX, Layout
 from shardforge.dataset.lock import lock_dataset
 from shardforge.dataset.manifest import build_manifest, write_companions, write_manifest
 from shardforge.dataset.options import WriteOptions
@@ -41,9 +41,9 @@ _MANY_SHARDS = 16
 class WriteReport:
     """What a run did: shards written and kept, samples and bytes in them, images by outcome.
 
-    `homonyms` are the names of the classes that share a name and were told apart by higher ranks; `spellings`
-    the names of several spellings, and those of no taxon (see `list_spellings`); `textless` samples have empty text members, since
-    nothing is known of their taxon.
+    `homonyms` are the names of the classes that share a name and were told apart by higher ranks; `spellings` the names
+    in several spellings, and those of no taxon (see `list_spellings`); `textless` samples have empty text members,
+    since nothing is known of their taxon.
     """
 
     written: int = 0
@@ -242,7 +242,9 @@ def _remove_stale(layout: Layout, plan: Plan) -> None:
     for place in layout.private.joinpath("shards").glob("[!.]*.json"):
         receipt = read_receipt(place)
         if receipt is not None and receipt.path not in planned:
-            layout.out.joinpath(receipt.path).unlink(missing_ok=True)
+            shard = layout.out / receipt.path
+            for file in (shard, *shard.parent.glob(f".*{INDEX_SUFFIX}")):
+                file.unlink(missing_ok=True)
             place.unlink()
     for index in layout.out.joinpath("index").glob("*.parquet"):
         if index.stem not in plan.splits:

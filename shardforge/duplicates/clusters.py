@@ -48,7 +48,8 @@ class Clusters:
     def pairs(self) -> Iterator[tuple[Indices, Indices, Indices]]:
         """Yield left content, right content and distance of near pairs.
 
-        Contents with the same hash are each paired with the first of them, which stands for all in other pairs.
+        Contents with the same hash are each paired with the first of them, which stands for all in other pairs; of a
+        very large cluster `list_pairs` lists only some.
         """
         _, first = np.unique(self.hash_of, return_index=True)
         later = np.setdiff1d(np.arange(len(self.hash_of)), first, assume_unique=True)

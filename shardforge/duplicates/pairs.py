@@ -30,8 +30,8 @@ _WORST = [("leak", "descending"), ("conflict", "descending"), ("kind", "descendi
 def iter_pairs(mapping: Mapping, clusters: Clusters, split_run: str) -> Iterator[pa.Table]:
     """Yield the pairs as tables of `PAIR_SCHEMA`: exact ones, then near ones.
 
-    An image with the same bytes as others is paired with the first of them by key; near pairs name the first image of
-    each content.
+    An image with the same bytes as others is paired with the first of them by key; near pairs are those of
+    `Clusters.pairs`, and name the first image of each content.
     """
     for batch in mapping.batches(mapping.query("select_exact_pairs"), name=split_run):
         yield batch.cast(PAIR_SCHEMA)

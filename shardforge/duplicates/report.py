@@ -82,7 +82,7 @@ def count_duplicates(mapping: Mapping, split_run: str) -> DuplicateReport:
 
 
 def write_pairs(mapping: Mapping, clusters: Clusters, split_run: str, folder: Path) -> int:
-    """Write `pairs.csv`, all pairs, and `pairs.png`, the worst of them side by side; return the number of pairs.
+    """Write `pairs.csv`, the pairs of `iter_pairs`, and `pairs.png`, the worst side by side; return their number.
 
     Without pairs there is no `pairs.png`.
 

@@ -54,6 +54,21 @@ class BufferPool:
         return lend_array(memory, 0, self._layout, lambda: self._free.append(memory))
 
 
+class PinnedPool:
+    """Arrays in page-locked memory; torch keeps it for later batches once copies to the device are through."""
+
+    def __init__(self, layout: ArrayLayout) -> None:
+        self._layout = layout
+
+    def take(self) -> npt.NDArray[Any]:
+        """Return an array with arbitrary content."""
+        import torch
+
+        dtype = torch.from_numpy(np.empty(0, self._layout.dtype)).dtype
+        array: npt.NDArray[Any] = torch.empty(self._layout.shape, dtype=dtype, pin_memory=True).numpy()
+        return array
+
+
 class SharedMemory:
     """Memory that worker processes share; it has no name, so it goes when the last of them ends, however they end.
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from shardforge.errors import ImageError, UsageError
 from shardforge.loader.buffers import ArrayLayout
-from shardforge.loader.dataset import KEY, LABEL, ShardDataset, is_image
+from shardforge.loader.dataset import KEY, LABEL, ShardDataset, check_members, is_image, missing_member
 from shardforge.loader.pixels import Normalise, Resizer, open_resizer, transform_images
 from shardforge.loader.schedule import GlobalBatch
 from shardforge.loader.transforms import BatchTransform
@@ -64,6 +64,7 @@ class BatchMaker:
         self._image = next((name for name in members if is_image(name)), None)
         made_elsewhere = (VALID, SAMPLE, *((LABEL,) if dataset.decode else ()))
         self._names = [name for name in members if name not in made_elsewhere]
+        check_members(self._names, dataset.index.extensions)
         self._resizer: Resizer | None = None
         self.layout = self._find_layout() if self._image is not None and dataset.decode else None
 
@@ -118,6 +119,7 @@ class BatchMaker:
             self._resizer = open_resizer(transform.size, self._normalise)
         present = [part or b"" for part in data]
         failed = transform_images(present, transform, batch.draws, self._resizer, images)
+        failed |= {row: missing_member() for row, part in enumerate(data) if part is None}
         return {row: self._dataset.explain(error, int(batch.samples[row]), "image") for row, error in failed.items()}
 
     def _decode_all(

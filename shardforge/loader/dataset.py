@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from shardforge import reasons
 from shardforge.errors import ImageError, UsageError
 from shardforge.loader.decode import IMAGE_EXTENSIONS, decode_member
 from shardforge.loader.index import open_index
-from shardforge.loader.inputs import Place, ShardSet, open_inputs
+from shardforge.loader.inputs import open_inputs
 from shardforge.loader.members import IMAGE, locate_members, read_members
 from shardforge.loader.network import hide_credentials
+from shardforge.loader.shards import Place, ShardSet
 from shardforge.loader.storage import RemoteOptions
 from shardforge.loader.transforms import BatchTransform
+from shardforge.loader.views import Keys, Samples
 from shardforge.progress import Progress
 
 #: Asks for a sample's key, as webdataset spells it.
@@ -47,7 +49,8 @@ class ShardDataset:
     Attributes:
         index: where the members lie; made, with a progress bar, where it is missing.
         classes: the names of the labels, None where unknown.
-        sizes: samples of each set of shards.
+        lengths: samples of each shard, for each set of shards.
+        sizes: samples of each set.
     """
 
     def __init__(
@@ -66,12 +69,13 @@ class ShardDataset:
             self.index = open_index(sets, remote=remote, progress=progress, check_sha256=check_sha256)
         self.classes = sets[0].classes
         ends = np.cumsum([len(part.shards) for part in sets])
-        self.sizes = [int(part.sum()) for part in np.split(self.index.lengths, ends[:-1])]
+        self.lengths = np.split(self.index.lengths, ends[:-1])
+        self.sizes = [int(part.sum()) for part in self.lengths]
         self._labels: npt.NDArray[np.int32] | None = None
         self.members = None if members is None else tuple(members)
         self.transform = transform
         self.decode = decode
-        _check_members(self.members or (), self.index.extensions)
+        check_members(self.members or (), self.index.extensions)
 
     def __len__(self) -> int:
         return self.index.samples
@@ -90,7 +94,7 @@ class ShardDataset:
     @property
     def keys(self) -> Keys:
         """The samples' keys, read from the shards as they are asked for."""
-        return Keys(self)
+        return Keys(self.index)
 
     def find(self, key: str) -> int:
         """Return the number of the sample with this key.
@@ -140,7 +144,7 @@ class ShardDataset:
             return data
         try:
             if data is None:
-                raise ImageError("there is no such member", reason=reasons.CORRUPT)
+                raise missing_member()
             if not self.decode:
                 return data
             if name == LABEL and self.labels[sample] >= 0:
@@ -174,46 +178,6 @@ class ShardDataset:
         return image
 
 
-class Samples(Sequence[Any]):
-    """A view of some samples of a dataset."""
-
-    def __init__(self, dataset: ShardDataset, numbers: range) -> None:
-        self.dataset = dataset
-        self.numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return Samples(self.dataset, self.numbers[place])
-        return self.dataset[self.numbers[place]]
-
-
-class Keys(Sequence[str]):
-    """The keys of a dataset's samples."""
-
-    def __init__(self, dataset: ShardDataset) -> None:
-        self._index = dataset.index
-
-    def __len__(self) -> int:
-        return self._index.samples
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return [self._index.key(sample) for sample in range(len(self))[place]]
-        return self._index.key(range(len(self))[place])
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self._index.key, range(len(self)))
-
-    def __contains__(self, key: object) -> bool:
-        try:
-            return isinstance(key, str) and self._index.find(key) >= 0
-        except KeyError:
-            return False
-
-
 def _open_sets(inputs: Place | Sequence[Place] | Sequence[ShardSet], split: str | None) -> Sequence[ShardSet]:
     if isinstance(inputs, (str, Path)):
         return (open_inputs(inputs, split=split),)
@@ -225,11 +189,17 @@ def _open_sets(inputs: Place | Sequence[Place] | Sequence[ShardSet], split: str 
     return sets
 
 
-def _check_members(members: Sequence[str], extensions: Sequence[str]) -> None:
+def check_members(members: Sequence[str], extensions: Sequence[str]) -> None:
+    """Refuse members that no sample has."""
     for name in members:
         known = name in extensions or name == KEY or (name == IMAGE and any(map(is_image, extensions)))
         if not known:
             raise UsageError(f"member {name!r}: no sample has it; choose of {', '.join((*extensions, IMAGE, KEY))}")
+
+
+def missing_member() -> ImageError:
+    """Return the error of a sample that lacks what was asked for."""
+    return ImageError("there is no such member", reason=reasons.CORRUPT)
 
 
 def is_image(name: str) -> bool:

@@ -5,17 +5,15 @@ Any of these may be a URL. Names in a file are relative to the file's folder.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from shardforge.braces import expand_braces
 from shardforge.dataset.layout import MANIFEST
-from shardforge.dataset.manifest import ALIASES, check_manifest
-from shardforge.errors import ManifestError, UsageError
+from shardforge.errors import UsageError
+from shardforge.loader.descriptions import SAME_SPLITS, read_classes, read_description
 from shardforge.loader.network import hide_credentials
 from shardforge.loader.places import (
     exists,
@@ -27,37 +25,7 @@ from shardforge.loader.places import (
     normalise_place,
     read_place,
 )
-
-# Names of splits in use for the same thing: ours and birder's.
-_SAME = ALIASES | {split: alias for alias, split in ALIASES.items()}
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A tar's path or URL, and what a manifest says of it; `row_group` is its number in the index of its split."""
-
-    url: str
-    samples: int | None = None
-    bytes: int | None = None
-    sha256: str | None = None
-    row_group: int | None = None
-
-
-@dataclass(frozen=True)
-class ShardSet:
-    """The shards of one split, in the order that numbers their samples.
-
-    `classes` names the labels where a class file is known; `split` is the shards' split in the `_info.json` that listed
-    them, and `index` the path or URL of the index that it names.
-    """
-
-    shards: tuple[Shard, ...]
-    classes: tuple[str, ...] | None = None
-    split: str | None = None
-    index: str | None = None
-
-
-Place = str | Path
+from shardforge.loader.shards import Place, Shard, ShardSet
 
 
 def open_inputs(
@@ -127,30 +95,12 @@ def check_size(size: int, samples: int, *, exact: bool) -> None:
         )
 
 
-def read_classes(place: Place) -> tuple[str, ...]:
-    """Return the names of a class file: one a line, the line number, from 0, is the label.
-
-    Raises:
-        UsageError: it cannot be read, is empty, or not UTF-8.
-    """
-    name = normalise_place(place)
-    try:
-        classes = tuple(read_place(name).decode("utf-8").splitlines())
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{hide_credentials(name)}: not UTF-8 ({error}); a class file holds one name a line"
-        ) from error
-    if not classes:
-        raise UsageError(f"{hide_credentials(name)}: holds no class; a class file holds one name a line")
-    return classes
-
-
 def _choose_reader(text: str) -> Callable[[str, str | None], ShardSet]:
     if text.startswith("pipe:"):
         raise UsageError(f"{hide_credentials(text)}: commands are not run; give the URL of the shards")
     name = text.partition("?")[0] if is_remote(text) else text
     if name.endswith(".json"):
-        return _read_description
+        return read_description
     if name.endswith(".txt"):
         return _read_list
     if name.endswith(".tar") or "{" in text or "*" in text:
@@ -182,8 +132,8 @@ def _read_folder(text: str, split: str | None) -> ShardSet:
     """Read a dataset's folder: its `_info.json`, else the tars of the split's own folder, else those in it."""
     folder = text.rstrip("/") or "/"
     if exists(manifest := join_place(folder, MANIFEST)):
-        return _read_description(manifest, split)
-    names = [split, _SAME.get(split, split)] if split else []
+        return read_description(manifest, split)
+    names = [split, SAME_SPLITS.get(split, split)] if split else []
     for name in names:
         if tars := list_tars(join_place(folder, name)):
             return ShardSet(tuple(map(Shard, tars)))
@@ -207,59 +157,6 @@ def _select_named(text: str, tars: list[str], splits: list[str]) -> list[str]:
         f"{hide_credentials(text)}: no tar of split {splits[0]}; the names begin with {', '.join(sorted(stems))}: name "
         "the shards, as in NAME-{000000..000031}.tar"
     )
-
-
-def _read_description(text: str, split: str | None) -> ShardSet:
-    """Read a manifest, or a shard index of wids."""
-    try:
-        content = json.loads(read_place(text))
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{hide_credentials(text)}: not JSON ({error}); give a dataset's {MANIFEST}") from error
-    if isinstance(content, dict) and "splits" not in content and "shardlist" in content:
-        return _read_shardlist(text, content, split)
-    entries = check_manifest(hide_credentials(text), content)
-    split = _choose_split(text, content, split)
-    folder = folder_of(text)
-    shards = tuple(
-        Shard(join_place(folder, entry.path), entry.samples, entry.bytes, entry.sha256, number)
-        for number, entry in enumerate(entry for entry in entries if entry.split == split)
-    )
-    ours = content.get("shardforge", {})
-    classes, index = ours.get("classes"), ours.get("index", {}).get(split)
-    named = read_classes(join_place(folder, classes.get("file", "classes.txt"))) if classes else None
-    return ShardSet(shards, named, split, join_place(folder, index) if index else None)
-
-
-def _choose_split(text: str, content: dict[str, Any], split: str | None) -> str:
-    """Return the split's own name: that of its files, not an alias."""
-    aliases = content.get("shardforge", {}).get("aliases", {})
-    names: list[str] = [name for name in content["splits"] if name not in aliases]
-    if split is None and len(names) == 1:
-        return names[0]
-    meant = [split, aliases.get(split), _SAME.get(split)] if split else []
-    for name in meant:
-        if name in names:
-            return str(name)
-    problem = f"no split {split}" if split else "several splits"
-    raise UsageError(f"{hide_credentials(text)}: {problem}; choose one of {', '.join(names)}")
-
-
-def _read_shardlist(text: str, content: dict[str, Any], split: str | None) -> ShardSet:
-    if split is not None:
-        raise UsageError(
-            f"{hide_credentials(text)}: lists shards without splits, so it has no split {split}; leave the split out"
-        )
-    try:
-        base = join_place(folder_of(text), content.get("base") or "")
-        shards = tuple(
-            Shard(join_place(base, shard["url"]), int(shard["nsamples"]), shard.get("filesize"))
-            for shard in content["shardlist"]
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ManifestError(
-            f'{hide_credentials(text)}: each entry of "shardlist" must have a "url" and a number "nsamples"'
-        ) from error
-    return ShardSet(shards)
 
 
 def _expand(text: str) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,23 +10,18 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from shardforge.dataset.budget import Budget
 from shardforge.errors import BudgetExceededError, UsageError
-from shardforge.executors import count_cores
-from shardforge.loader.buffers import ArrayLayout, BufferPool
 from shardforge.loader.collate import SAMPLE, VALID, BatchMaker, Skipped
 from shardforge.loader.dataset import LABEL, ShardDataset
+from shardforge.loader.distributed import find_rank
 from shardforge.loader.lookahead import Lookahead
 from shardforge.loader.order import BLOCK_SHARDS, Sampler, Sequential, Shuffled
 from shardforge.loader.pixels import Normalise
 from shardforge.loader.schedule import Last, Schedule
 from shardforge.loader.state import LoaderState
-from shardforge.loader.transforms import BatchTransform
-from shardforge.loader.workers import Batch, InlineWorkers, ProcessWorkers, ThreadWorkers, Workers
-
-Kind = Literal["auto", "threads", "processes"]
+from shardforge.loader.workers import Batch, Kind, Workers, plan_workers
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +32,7 @@ class ShardLoader:
     A batch is a tuple of `members`: extensions, "image", "__key__", and of each row "valid" (False where it is padding
     or stands in for a bad sample) and "sample" (its number). Images whose transform gives one shape are one array,
     labels int64, "valid" bool; other members are lists. Arrays are tensors where torch is installed, pinned where there
-    is CUDA, and stay what they are as long as anything refers to them.
+    is CUDA (unless `pin_memory` is False), and stay what they are as long as anything refers to them.
 
     The batches are those of `schedule`, or of a schedule that shuffles (or not) and fills the last batch by wrapping.
     `global_batch_size` counts the samples of all ranks. A rank gets its share; ranks come from torch.distributed unless
@@ -71,7 +64,7 @@ class ShardLoader:
         prefetch: int = 2,
         on_error: Literal["raise", "skip"] = "raise",
         max_skipped: Budget | None = None,
-        pin_memory: bool | None = None,
+        pin_memory: bool = True,
         start_method: str | None = None,
         rank: int | None = None,
         world: int | None = None,
@@ -88,19 +81,17 @@ class ShardLoader:
             repeats=repeats,
             epoch_samples=epoch_samples,
         )
-        self.rank, self.world = _find_rank(rank, world)
+        self.rank, self.world = find_rank(rank, world)
         self.skipped: list[Skipped] = []
         self._maker = BatchMaker(dataset, self.members, skip=on_error == "skip", normalise=normalise)
-        self._kind = _choose_kind(workers, dataset)
-        self._num_workers = _count_workers() if num_workers is None else num_workers
-        self._prefetch = prefetch
         self._max_skipped = max_skipped or Budget()
-        self._pin = _has_cuda() if pin_memory is None else pin_memory
-        self._start_method = start_method
+        self._plan = plan_workers(dataset, workers, num_workers, prefetch, pin_memory, start_method)
         self._workers: Workers | None = None
         self._lookahead = Lookahead(self.schedule, dataset.index) if dataset.index.reader.storage.ahead else None
         self._epoch = self._step = 0
-        self._begun = False
+        self._begun = self._resumed = False
+        if on_error not in ("raise", "skip"):
+            raise UsageError(f"on_error {on_error!r}: not known; choose raise, skip")
         if last == "exact" and self.world > 1 and VALID not in self.members:
             raise UsageError(f'evaluation on {self.world} ranks pads their last batches: ask for the member "{VALID}"')
 
@@ -115,19 +106,20 @@ class ShardLoader:
     def set_epoch(self, epoch: int) -> None:
         """Make the next `iter()` start this epoch; without it each one starts the epoch after the last.
 
-        An epoch that `load_state_dict` is in the middle of goes on there.
+        An epoch that `load_state_dict` is in the middle of goes on there, and one that it is at the end of is empty.
         """
-        if self._begun or epoch != self._epoch:
-            self._epoch, self._step, self._begun = epoch, 0, False
+        if epoch != self._epoch or not self._resumed:
+            self._epoch, self._step = epoch, 0
+        self._begun = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return what another loader needs to go on after the last batch that was handed out, as plain JSON."""
         return LoaderState(self.dataset.index.fingerprint, self.schedule.describe(), self._epoch, self._step).to_dict()
 
     def load_state_dict(self, state: Mapping[str, Any], *, rebatch: bool = False) -> None:
-        """Go on where the loader stood that gave `state`; ranks and workers may be others.
+        """Go on where the loader stood that gave `state`, at the end of an epoch with the next one.
 
-        `rebatch` allows another global batch size.
+        Ranks and workers may be others; `rebatch` allows another global batch size.
 
         Raises:
             UsageError: the state is of other data, or of batches made in another way.
@@ -135,21 +127,23 @@ class ShardLoader:
         found = LoaderState.from_dict(state).fit(
             self.dataset.index.fingerprint, self.schedule.describe(), rebatch=rebatch
         )
-        self._epoch, self._step, self._begun = found.epoch, found.step, False
+        self._epoch, self._step, self._resumed = found.epoch, found.step, True
+        self._begun = found.step >= self.schedule.steps(found.epoch)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the batches of an epoch, or what is left of it after `load_state_dict`.
+        """Yield the batches of an epoch, or what is left of it after `load_state_dict`; it begins with its first batch.
 
         Raises:
             ImageError: a sample is bad, and none are to be skipped.
             BudgetExceededError: more samples are bad than may be skipped.
             TaskError: a worker died.
         """
+        # Trainers ask for an iterator without using it; as a generator, this does nothing before the first batch.
         if self._begun:
             self._epoch, self._step = self._epoch + 1, 0
-        self._begun = True
+        self._begun, self._resumed = True, False
         self.skipped = []
-        return self._iterate(self._epoch, self._step)
+        yield from self._iterate(self._epoch, self._step)
 
     def close(self) -> None:
         """Stop the workers; they start again when they are needed."""
@@ -160,7 +154,7 @@ class ShardLoader:
 
     def _iterate(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
         if self._workers is None:
-            self._workers = self._start_workers()
+            self._workers = self._plan.start(self._maker, rows=-(-self.schedule.batch_size // self.world))
             self._stop = weakref.finalize(self, self._workers.close)
         workers = self._workers
         steps = self.schedule.steps(epoch)
@@ -181,19 +175,6 @@ class ShardLoader:
         finally:
             workers.discard()
         self._report(epoch)
-
-    def _start_workers(self) -> Workers:
-        layout = self._maker.layout
-        rows = -(-self.schedule.batch_size // self.world)
-        of_batch = None if layout is None else ArrayLayout((rows, *layout.shape), layout.dtype)
-        if self._num_workers and self._kind == "processes":
-            return ProcessWorkers(self._maker, of_batch, self._num_workers, self._prefetch, self._start_method)
-        take = None
-        if of_batch is not None:
-            take = _PinnedPool(of_batch).take if self._pin else BufferPool(of_batch).take
-        if self._num_workers:
-            return ThreadWorkers(self._maker, take, self._num_workers, self._prefetch)
-        return InlineWorkers(self._maker, take)
 
     def _finish(self, batch: Batch) -> tuple[Any, ...]:
         """Return the members of a batch in the order asked for."""
@@ -235,52 +216,4 @@ class ShardLoader:
             )  # fmt: skip
 
 
-class _PinnedPool:
-    """Arrays in page-locked memory; torch keeps it for later batches once copies to the device are through."""
-
-    def __init__(self, layout: ArrayLayout) -> None:
-        self._layout = layout
-
-    def take(self) -> npt.NDArray[Any]:
-        """Return an array with arbitrary content."""
-        import torch
-
-        dtype = torch.from_numpy(np.empty(0, self._layout.dtype)).dtype
-        array: npt.NDArray[Any] = torch.empty(self._layout.shape, dtype=dtype, pin_memory=True).numpy()
-        return array
-
-
 _TORCH = find_spec("torch") is not None
-
-
-def _choose_kind(kind: Kind, dataset: ShardDataset) -> Kind:
-    in_python = dataset.decode and dataset.transform is not None and not isinstance(dataset.transform, BatchTransform)
-    if kind == "threads" and in_python:
-        raise UsageError(
-            "workers are threads, which share the random numbers that transforms draw from: use processes, or a "
-            "transform of shardforge.loader.transforms"
-        )
-    return ("processes" if in_python else "threads") if kind == "auto" else kind
-
-
-def _count_workers() -> int:
-    """Return this rank's share of the cores."""
-    return max(1, count_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
-def _find_rank(rank: int | None, world: int | None) -> tuple[int, int]:
-    if (rank is None) != (world is None):
-        raise UsageError("rank and world: give both, or neither to take those of torch.distributed")
-    if rank is not None and world is not None:
-        if not 0 <= rank < world:
-            raise UsageError(f"rank {rank} of {world}: ranks count from 0")
-        return rank, world
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
-
-
-def _has_cuda() -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and bool(torch.cuda.is_available())

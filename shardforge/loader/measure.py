@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from shardforge.loader.collate import SAMPLE
 from shardforge.loader.dataset import ShardDataset
-from shardforge.loader.inputs import Place
 from shardforge.loader.loader import ShardLoader
 from shardforge.loader.members import IMAGE, locate_members
+from shardforge.loader.shards import Place
 from shardforge.loader.storage import RemoteOptions
 from shardforge.loader.transforms import RandomResizedCrop
 

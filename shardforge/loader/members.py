@@ -20,9 +20,10 @@ IMAGE = "image"
 
 def locate_members(index: ShardIndex, samples: Int64Array, name: str) -> tuple[Int64Array, Int64Array]:
     """Return the first byte and the size of each sample's member `name`, an extension or "image"; offset 0: none."""
-    extensions = [name] if name != IMAGE else [known for known in IMAGE_EXTENSIONS if known in index.extensions]
+    if name != IMAGE:
+        return index.locate(samples, name)[1:]
     offsets, sizes = np.zeros((2, len(samples)), np.int64)
-    for extension in extensions:
+    for extension in filter(index.extensions.__contains__, IMAGE_EXTENSIONS):
         _, found, found_sizes = index.locate(samples, extension)
         sizes = np.where(offsets > 0, sizes, found_sizes)
         offsets = np.where(offsets > 0, offsets, found)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shardforge.errors import UsageError
-from shardforge.loader.network import Retries, connect, is_there
+from shardforge.loader.network import Retries, connect, is_there, limit_time
 
 Answer = TypeVar("Answer")
 
@@ -44,7 +44,7 @@ def read_place(name: str) -> bytes:
         UsageError: there is none, or it cannot be read.
     """
     if is_remote(name):
-        content: bytes = _ask(name, lambda files, path: files.cat_file(path))
+        content: bytes = _ask(name, lambda files, path: files.cat_file(path, **limit_time(files)))
         return content
     try:
         with open(name, "rb") as file:
@@ -63,10 +63,12 @@ def exists(name: str) -> bool:
 def list_places(pattern: str) -> list[str]:
     """Return the files that a pattern with * finds, sorted."""
     if is_remote(pattern):
-        return _ask(
-            pattern, lambda files, path: sorted(str(files.unstrip_protocol(found)) for found in files.glob(path))
-        )
+        return _ask(pattern, _list_urls)
     return sorted(glob.glob(pattern))
+
+
+def _list_urls(files: Any, path: str) -> list[str]:
+    return sorted(str(files.unstrip_protocol(found)) for found in files.glob(path, **limit_time(files)))
 
 
 def list_tars(folder: str) -> list[str]:

@@ -35,8 +35,9 @@ class LoaderState:
         Raises:
             UsageError: it is of another version, or no such state.
         """
-        if state.get("version") != VERSION:
-            raise UsageError(f"loader state: has version {state.get('version')}, this version reads {VERSION}")
+        version = state.get("version") if isinstance(state, Mapping) else None
+        if version != VERSION:
+            raise UsageError(f"loader state: has version {version}, this version reads {VERSION}")
         try:
             found = cls(**{name: value for name, value in state.items() if name != "version"})
         except TypeError as error:

@@ -9,11 +9,13 @@ def rank_name_sql(rank: str) -> str:
     """Return the SQL for the name that a row of `images` has at a rank, or NULL.
 
     A species written without its genus is read with it, so that an epithet that many genera have names no class; such a
-    one begins with a small letter or the hybrid sign, as in `shardforge.taxonomy`.
+    one begins with a small letter or the hybrid sign and not with the genus, as in `shardforge.taxonomy`.
     """
     if rank == "species":
         first = "substr(species, 1, 1)"
-        without_genus = f"genus <> '' AND ({first} BETWEEN 'a' AND 'z' OR {first} = '×')"
+        start = "lower(replace(substr(species, 1, length(genus) + 1), '_', ' '))"
+        small = f"({first} BETWEEN 'a' AND 'z' OR {first} = '×')"
+        without_genus = f"genus <> '' AND {small} AND {start} <> lower(genus) || ' '"
         return f"CASE WHEN {without_genus} THEN genus || ' ' || species ELSE nullif(species, '') END"
     return f"nullif(\"{rank}\", '')"
 

@@ -46,11 +46,11 @@ class MapReport:
 
     @property
     def bad(self) -> dict[str, int]:
-        """Reason -> images of all sources that cannot be used for it, the most frequent first."""
+        """Reason -> images of all sources that cannot be used for it, the most frequent first, then by name."""
         counts: Counter[str] = Counter()
         for of_source in self.reasons.values():
             counts.update({reason: images for reason, images in of_source.items() if reason is not None})
-        return dict(counts.most_common())
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def map_sources(

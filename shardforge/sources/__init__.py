@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib import import_module
 from pathlib import Path
 
 from shardforge.errors import UsageError
@@ -103,8 +103,16 @@ def _share_options(texts: Iterable[str]) -> dict[str, dict[str, str]]:
 
 def _load_kind(name: str) -> type[Source]:
     if name in _BUILT_IN:
-        built_in: type[Source] = EntryPoint(name, _BUILT_IN[name], GROUP).load()
-        return built_in
+        module, _, built_in = _BUILT_IN[name].partition(":")
+        kind: type[Source] = getattr(import_module(module), built_in)
+        return kind
+    return _load_added_kind(name)
+
+
+def _load_added_kind(name: str) -> type[Source]:
+    """Return a kind that another package offers."""
+    from importlib.metadata import entry_points  # slow to import, and workers never ask
+
     added = {point.name: point for point in entry_points(group=GROUP)}
     if name not in added:
         raise UsageError(f"source kind {name!r} is not known; choose one of {', '.join(sorted({*_BUILT_IN, *added}))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -33,8 +34,8 @@ def find_column(names: Iterable[str], aliases: Sequence[str]) -> str | None:
 def describe(columns: Mapping[str, Values], rows: int) -> dict[str, list[str | None]]:
     """Return what `columns` say about each of `rows` images, as columns of `shardforge.records.DESCRIPTIVE`.
 
-    Empty text, NaN and null are all null. Columns that no record has are gathered in `metadata`, one JSON object per
-    row with sorted keys and without nulls.
+    Empty text, NaN, infinity and null are all null. Columns that no record has are gathered in `metadata`, one JSON
+    object per row with sorted keys and without nulls.
     """
     sources = _match_columns(columns)
     found = {
@@ -49,8 +50,8 @@ def describe(columns: Mapping[str, Values], rows: int) -> dict[str, list[str | N
 
 
 def as_text(value: object) -> str | None:
-    """Return a cell as text: null for nothing, JSON for lists and objects."""
-    if value is None or value == "" or value != value:
+    """Return a cell as text: null for nothing and for numbers that JSON does not have, JSON for lists and objects."""
+    if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, str):
         return mend_text(value)

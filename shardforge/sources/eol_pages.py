@@ -15,6 +15,7 @@ from shardforge.sources.columns import find_column
 from shardforge.sources.keyed import KeyedTable, read_numbers
 from shardforge.sources.ranks import lowest_rank, normalise_ranks
 from shardforge.sources.table_file import read_names, read_text
+from shardforge.taxonomy.hierarchy import rank_codes, walk_ranks
 from shardforge.taxonomy.normalise import normalise_names
 
 #: What is read of a table -> its names in taxon.tab of the Dynamic Hierarchy, pages.csv of TraitBank, provider_ids.csv,
@@ -33,9 +34,6 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 }
 _KNOWN = ("label", *RANKS, "common_name")
 
-#: Deeper than any classification of life; a chain of parents that is longer is a circle.
-_DEEPEST = 200
-
 
 def read_pages(files: Sequence[Path]) -> KeyedTable:
     """Return label, ranks and common name of each page; the first table that names a page counts.
@@ -44,7 +42,7 @@ def read_pages(files: Sequence[Path]) -> KeyedTable:
     a species and its genus where it has two words, and no rank where it has one.
 
     Raises:
-        SourceError: a file is no table of pages, or its parents run in a circle.
+        SourceError: a file is no table of pages, or its parents form a circle.
     """
     schema = pa.schema({"page": pa.int64(), **dict.fromkeys(_KNOWN, pa.string())})
     tables = [_read_table(file).select(schema.names).cast(schema) for file in files]
@@ -80,31 +78,13 @@ def _read_flat(table: pa.Table) -> pa.Table:
 
 def _follow_parents(file: Path, table: pa.Table) -> pa.Table:
     """Return the pages of a table that has a row for each taxon, with the ranks of all that stand above."""
-    ids = table["id"].combine_chunks()
-    parents = pc.index_in(table["parent"].combine_chunks(), ids).fill_null(len(table)).to_numpy()
-    parents = np.where(parents == np.arange(len(table)), len(table), parents)  # its own parent: a root
-    parents = np.append(parents, len(table))  # the row after the last is above all, and its own parent
-    ranks = pc.index_in(pc.utf8_lower(table["rank"].combine_chunks()), pa.array(RANKS)).fill_null(-1).to_numpy()
-    ranks = np.append(ranks, -1)
-    current = np.flatnonzero(table["page"].is_valid().to_numpy())
-    pages = table["page"].take(pa.array(current)).combine_chunks()
-    name = table["name"].take(pa.array(current)).combine_chunks()
-    above = np.full((len(RANKS), len(current)), len(table))
-    for _ in range(_DEEPEST):
-        for rank in range(len(RANKS)):
-            new = (ranks[current] == rank) & (above[rank] == len(table))
-            above[rank][new] = current[new]
-        current = parents[current]
-        if (current == len(table)).all():
-            break
-    else:
-        lost = name[int(np.flatnonzero(current != len(table))[0])]
-        raise SourceError(f"{file}: the parents of {lost} never reach the top: they run in a circle; repair the table")
-    columns = {
-        rank: table["name"].combine_chunks().take(pa.array(above[i], mask=above[i] == len(table)))
-        for i, rank in enumerate(RANKS)
-    }
-    return _make_pages(pages, normalise_names(name), columns, None)
+    ids, names = table["id"].combine_chunks(), table["name"].combine_chunks()
+    parents = np.asarray(pc.index_in(table["parent"].combine_chunks(), ids, skip_nulls=True).fill_null(-1))
+    ranks = walk_ranks(file, names, parents, rank_codes(table["rank"].combine_chunks()))
+    known = table["page"].combine_chunks().is_valid()
+    columns = {rank: values.filter(known) for rank, values in ranks.items()}
+    pages = table["page"].combine_chunks().filter(known)
+    return _make_pages(pages, normalise_names(names.filter(known)), columns, None)
 
 
 def _make_pages(pages: pa.Array, name: pa.Array, columns: Mapping[str, pa.Array], common: pa.Array | None) -> pa.Table:

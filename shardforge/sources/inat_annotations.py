@@ -64,10 +64,10 @@ class Annotations:
             "image_id": ids,
             "category_id": category["id"],
             "supercategory": category["supercategory"],
-            "license_url": license["url"],
+            "license_name": license["name"],
             **{name: rows[name] for name in ("date", "latitude", "longitude", "location_uncertainty")},
         }
-        known |= {"license": license["name"], "author": rows["rights_holder"]}
+        known |= {"license": _choose_license(license), "author": rows["rights_holder"]}
         return {**known, "metadata": join_objects(others)}
 
     def _check(self, file: Path, pairs: pa.Table) -> None:
@@ -108,6 +108,13 @@ def _make_table(file: Path, name: str, elements: Sequence[dict[str, Any]]) -> pa
         return pa.table({field: [element.get(field) for element in elements] for field in schema.names}, schema)
     except (pa.ArrowException, AttributeError) as error:
         raise SourceError(f"{file}: an entry of {name!r} is not as expected: {error}") from error
+
+
+def _choose_license(license: pa.Table) -> pa.Array:
+    """Return the link of each licence where it says which version of Creative Commons it is, else the name."""
+    name, url = license["name"].combine_chunks(), license["url"].combine_chunks()
+    exact = pc.match_substring(url, "creativecommons.org").fill_null(False)
+    return pc.if_else(exact, url, pc.if_else(pc.equal(name, ""), None, name))
 
 
 def _key_categories(categories: pa.Table) -> KeyedTable:

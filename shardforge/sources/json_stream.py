@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from shardforge.errors import SourceError
+from shardforge.sources.json_text import drop_constant
 
 _BLOCK = 1 << 22
 _LONGEST_VALUE = 1 << 26
@@ -17,7 +18,7 @@ _SPACE = " \t\r\n"
 def iter_elements(file: Path) -> Iterator[tuple[str, Any]]:
     """Yield (name, element) for each element of the lists in the object that `file` holds, in its order.
 
-    Values that are no lists are passed over, and so is a byte-order mark.
+    Values that are no lists are passed over, and so is a byte-order mark; NaN is null.
 
     Raises:
         SourceError: the file is not JSON, holds no object, is nested too deeply, or ends too early.
@@ -37,7 +38,7 @@ class _Reader:
         self._file = file
         self._text = ""
         self._position = 0
-        self._decode = json.JSONDecoder().raw_decode
+        self._decode = json.JSONDecoder(parse_constant=drop_constant).raw_decode
 
     def read_object(self) -> Iterator[tuple[str, Any]]:
         self._expect("{")

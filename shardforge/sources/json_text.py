@@ -10,20 +10,24 @@ _MOST_LEVELS = 100
 
 
 def parse_json(text: bytes | str) -> Any:
-    """Return what JSON text holds.
+    """Return what JSON text holds; NaN and Infinity, which some write and JSON does not have, are nothing.
 
     Raises:
         ValueError: it is no JSON, or nested too deeply.
     """
     data = text.encode() if isinstance(text, str) else text
     try:
-        value = json.loads(data)
+        value = json.loads(data, parse_constant=drop_constant)
         deep = data.count(b"[") + data.count(b"{") > _MOST_LEVELS and _is_deep(value)
     except RecursionError:
         deep = True
     if deep:
         raise ValueError(f"nested more than {_MOST_LEVELS} levels deep")
     return value
+
+
+def drop_constant(name: str) -> None:
+    """Return nothing for NaN and Infinity: what `parse_constant` of a decoder takes."""
 
 
 def dump_json(value: object, *, compact: bool = False) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,15 +15,12 @@ import pyarrow.parquet
 from shardforge.errors import SourceError
 from shardforge.sources.json_text import parse_json
 from shardforge.sources.listing import BATCH_ROWS, batched
+from shardforge.tables import BLOCK_BYTES, COMPRESSED, DELIMITERS, choose_delimiter, explained
 
 #: Column name -> one value per row.
 Columns = dict[str, list[Any]]
 
-_COMPRESSED = (".gz", ".bz2", ".zst")
-_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-_NOT_UTF8 = re.compile("invalid UTF8|can't decode")
-_QUOTED = re.compile(rb'"[^"]*"')
-_BLOCK_BYTES = 16 << 20
+_DELIMITED = (".csv", ".tsv", ".tab")
 
 
 def read_table(file: Path) -> Iterator[Columns]:
@@ -34,7 +30,7 @@ def read_table(file: Path) -> Iterator[Columns]:
         SourceError: the file is of another format, or its content is not of the format that its suffix says.
     """
     suffix = _find_suffix(file, _READERS)
-    with _explained(file, suffix):
+    with explained(file):
         yield from _READERS[suffix](file)
 
 
@@ -79,45 +75,30 @@ def read_names(file: Path) -> list[str]:
 def _open_text(
     file: Path, names: Sequence[str] | None = None, convert: pa.csv.ConvertOptions | None = None
 ) -> Iterator[pa.csv.CSVStreamingReader]:
-    suffix = _find_suffix(file, _DELIMITERS)
+    suffix = _find_suffix(file, _DELIMITED)
     quote = False if suffix == ".tab" else '"'
-    reading = pa.csv.ReadOptions(block_size=_BLOCK_BYTES, column_names=names)
-    with _explained(file, suffix):
-        delimiter = _DELIMITERS[suffix] if names else _find_delimiter(file, suffix)
+    reading = pa.csv.ReadOptions(block_size=BLOCK_BYTES, column_names=names)
+    with explained(file):
+        delimiter = DELIMITERS[suffix] if names else choose_delimiter(file, _read_first_line(file), suffix)
         parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote))
         with pa.csv.open_csv(file, reading, parse, convert) as reader:
             yield reader
 
 
-def _find_delimiter(file: Path, suffix: str) -> str:
-    """Return what separates the columns; in a CSV the semicolon or tab of a header that has no comma."""
-    delimiter = _DELIMITERS[suffix]
-    if suffix == ".csv":
-        with pa.input_stream(file) as stream:
-            header = _QUOTED.sub(b"", io.BufferedReader(stream).readline(_BLOCK_BYTES))
-        if b"," not in header:
-            delimiter = next((other for other in ";\t" if other.encode() in header), delimiter)
-    return delimiter
+def _read_first_line(file: Path) -> str:
+    with pa.input_stream(file) as stream:
+        return io.BufferedReader(stream).readline(BLOCK_BYTES).decode()
 
 
 def _find_suffix(file: Path, readers: Iterable[str]) -> str:
     """Return the suffix that says how the file is read, in lower case and without that of its compression."""
-    suffixes = [suffix for suffix in file.suffixes if suffix.lower() not in _COMPRESSED]
+    suffixes = [suffix for suffix in file.suffixes if suffix.lower() not in COMPRESSED]
     suffix = suffixes[-1].lower() if suffixes else ""
     if suffix not in readers:
         raise SourceError(
             f"{file}: not a table; expected one of {', '.join(readers)} (text also with .gz, .bz2 or .zst)"
         )
     return suffix
-
-
-@contextmanager
-def _explained(file: Path, suffix: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        remedy = "; convert it, for instance by iconv -f latin1 -t utf-8" if _NOT_UTF8.search(str(error)) else ""
-        raise SourceError(f"{file}: cannot be read as {suffix}: {error}{remedy}") from error
 
 
 def _read_delimited(file: Path) -> Iterator[Columns]:
@@ -168,7 +149,7 @@ def _refuse_binary(file: Path, schema: pa.Schema) -> None:
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Columns]]] = {
-    **dict.fromkeys(_DELIMITERS, _read_delimited),
+    **dict.fromkeys(_DELIMITED, _read_delimited),
     ".jsonl": _read_json_lines,
     ".ndjson": _read_json_lines,
     ".parquet": _read_parquet,

@@ -19,13 +19,15 @@ from shardforge.splits.exclusions import digest_exclusions, store_exclusions
 from shardforge.splits.groups import group_records
 from shardforge.splits.moves import compare_runs
 from shardforge.splits.near_duplicates import read_search
-from shardforge.splits.report import SplitReport, build_report
+from shardforge.splits.report import Findings, SplitReport, build_report
 from shardforge.splits.request import HoldOut, SplitRequest
 from shardforge.splits.rules import find_cuts, place_records
 from shardforge.splits.taxa import hold_out_taxa
 
 #: One record in twenty for validation, no test.
 DEFAULT_SHARES = {"validation": Fraction(1, 20)}
+
+Progress = Callable[[str, int, int], None]
 
 _STEPS = 6
 
@@ -48,7 +50,7 @@ def assign_splits(
     exclude: Sequence[ExclusionList | Path] = (),
     hold_out: HoldOut | None = None,
     dry_run: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> SplitReport:
     """Assign every usable record to train, validation or test; replaces the run of the same name.
 
@@ -75,50 +77,40 @@ def assign_splits(
         hold_out=hold_out,
     )
     lists = [ExclusionList(one.stem, one) if isinstance(one, Path) else one for one in exclude]
-
-    def step(number: int, what: str) -> None:
-        if progress is not None:
-            progress(what, number, _STEPS)
-
     with suppress(_DryRunError), mapping.transaction():
         mapping.execute(mapping.query("drop_split_scratch"))
-        step(0, "exclude records")
-        replaced = store_exclusions(mapping, lists)
-        step(1, "find groups")
-        near_duplicates = read_search(mapping) if group_near_duplicates else None
-        merged = group_records(mapping, request)
-        _check_classes(mapping, stratify)
-        step(2, "place groups")
-        place_records(mapping, request)
-        held_out = hold_out_taxa(mapping, request) if hold_out else None
-        step(3, "cut splits")
-        find_cuts(mapping, request)
-        step(4, "compare with the stored split")
-        parameters = {
-            **request.parameters(),
-            "near_duplicates": near_duplicates,
-            "exclusions": digest_exclusions(mapping),
-        }
+        found = _assign_records(mapping, request, lists, progress)
+        progress("compare with the stored split", 4, _STEPS)
+        lasting = {"near_duplicates": found.near_duplicates, "exclusions": digest_exclusions(mapping)}
+        parameters = {**request.parameters(), **lasting}
         moves = compare_runs(mapping, request, parameters)
-        report = build_report(
-            mapping,
-            request,
-            parameters,
-            lists,
-            replaced=replaced,
-            merged=merged,
-            held_out=held_out,
-            moves=moves,
-            dry_run=dry_run,
-        )
+        report = build_report(mapping, request, parameters, lists, found, moves, dry_run=dry_run)
         _prove(mapping, report)
         if dry_run:
             raise _DryRunError
-        step(5, "store the split")
+        progress("store the split", 5, _STEPS)
         if moves is None or moves.changed or moves.causes:
             _store(mapping, request, parameters)
         mapping.execute(mapping.query("drop_split_scratch"))
     return report
+
+
+def _assign_records(
+    mapping: Mapping, request: SplitRequest, lists: Sequence[ExclusionList], progress: Progress
+) -> Findings:
+    """Define the temporary table `assigned`, the split of every usable record; return what the steps found."""
+    progress("exclude records", 0, _STEPS)
+    replaced = store_exclusions(mapping, lists)
+    progress("find groups", 1, _STEPS)
+    near_duplicates = read_search(mapping) if request.group_near_duplicates else None
+    merged = group_records(mapping, request)
+    _check_classes(mapping, request.stratify)
+    progress("place groups", 2, _STEPS)
+    place_records(mapping, request)
+    held_out = hold_out_taxa(mapping, request) if request.hold_out else None
+    progress("cut splits", 3, _STEPS)
+    find_cuts(mapping, request)
+    return Findings(replaced=replaced, near_duplicates=near_duplicates, merged=merged, held_out=held_out)
 
 
 def _check_classes(mapping: Mapping, column: str | None) -> None:

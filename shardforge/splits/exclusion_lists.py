@@ -173,6 +173,6 @@ def _read_table(path: Path, taxa: bool) -> Iterator[Entry]:
 
 def _cell(row: dict[str, str], name: str) -> str:
     """Return what a row names; a species that is written without its genus with it."""
-    if name == "species" and "genus" in row and is_epithet(row[name]):
+    if name == "species" and "genus" in row and is_epithet(row[name], row["genus"]):
         return f"{row['genus']} {row[name]}"
     return row[name]

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from shardforge.taxonomy.normalise import name_keys, normalise_names
 
+_SEVERAL_WORDS = r"[^\s_][\s_]+[^\s_]"
 _SUBSPECIES = r"^(\pL[\pL-]* \pL[\pL-]*) \pL[\pL-]*$"
 _HYPHENATED = re.compile(r"[^\s/-]*(?:-[^\s/-]*){5}-[^\s/]*")
 
@@ -25,8 +26,13 @@ def compare_species(names: pa.Array) -> pa.Array:
 
 def species_keys(names: pa.Array, keys: pa.Array) -> pa.Array:
     """Return `compare_species` of names for which `compare_taxa` is known."""
-    reduced = pc.and_(pc.match_substring(names, " "), pc.invert(pc.match_substring(keys, " ")))
-    return pc.if_else(reduced, None, pc.replace_substring_regex(keys, _SUBSPECIES, r"\1"))
+    return pc.replace_substring_regex(drop_genera(names, keys), _SUBSPECIES, r"\1")
+
+
+def drop_genera(names: pa.Array, keys: pa.Array) -> pa.Array:
+    """Return the keys of species without those of names that say no more than their genus, as `Anas sp.`."""
+    reduced = pc.and_(pc.match_substring_regex(names, _SEVERAL_WORDS), pc.invert(pc.match_substring(keys, " ")))
+    return pc.if_else(reduced, None, keys)
 
 
 def compare_labels(labels: pa.Array) -> pa.Array:

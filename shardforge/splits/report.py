@@ -63,16 +63,24 @@ class SplitReport:
     dry_run: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What the steps of a run found on their way, see `SplitReport`; `near_duplicates` is of `read_search`."""
+
+    replaced: tuple[str, ...]
+    near_duplicates: dict[str, int] | None
+    merged: int
+    held_out: HeldOut | None
+
+
 def build_report(
     mapping: Mapping,
     request: SplitRequest,
     parameters: dict[str, Any],
     lists: Sequence[ExclusionList],
-    *,
-    replaced: tuple[str, ...],
-    merged: int,
-    held_out: HeldOut | None,
+    found: Findings,
     moves: Moves | None,
+    *,
     dry_run: bool,
 ) -> SplitReport:
     """Count what was assigned.
@@ -101,13 +109,13 @@ def build_report(
         unmatched=unmatched,
         nearest=nearest,
         empty_lists=tuple(sorted({one.name for one in lists} - {count.list for count in exclusions})),
-        replaced=replaced,
-        merged=merged,
+        replaced=found.replaced,
+        merged=found.merged,
         conflicts=conflicts,
         conflict_images=conflict_images,
         held_back=len(held_back),
         held_back_classes=tuple(held_back[:_SHOWN_CLASSES]),
-        held_out=held_out,
+        held_out=found.held_out,
         moves=moves,
         dry_run=dry_run,
     )

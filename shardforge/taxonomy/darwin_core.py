@@ -76,7 +76,7 @@ def read_darwin_core(path: Path) -> RawNames:
     table = taxa[0] if taxa else pa.table({})
     accepted = _find_accepted(table)
     parts = [_describe_vernaculars(path, table, accepted, names) for names in vernaculars]
-    return _merge(_name_taxa(table, accepted), _rank_taxa(table), parts)
+    return _merge(_name_taxa(table, accepted), _rank_taxa(path, table), parts)
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
@@ -110,11 +110,11 @@ def _find_accepted(table: pa.Table) -> np.ndarray:
     return rows
 
 
-def _rank_taxa(table: pa.Table) -> dict[str, pa.Array]:
+def _rank_taxa(path: Path, table: pa.Table) -> dict[str, pa.Array]:
     """Return the ranks of every row: from its ancestors, else from the table's own columns of ranks."""
     parents = _rows_of(_column(table, "parent"), _ids(table))
     names = pc.coalesce(_column(table, "canonical"), _column(table, "scientific"))
-    walked = walk_ranks(names, parents, rank_codes(_column(table, "rank")))
+    walked = walk_ranks(path, names, parents, rank_codes(_column(table, "rank")))
     ranks = {rank: pc.coalesce(walked[rank], _column(table, rank)) for rank in RANKS}
     binomial = pc.binary_join_element_wise(_column(table, "generic"), _column(table, "epithet"), " ")
     return ranks | {"species": pc.coalesce(ranks["species"], binomial)}

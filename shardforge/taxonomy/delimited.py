@@ -15,12 +15,9 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from shardforge.errors import SourceError, UsageError
-from shardforge.taxonomy.explain import explained
+from shardforge.tables import BLOCK_BYTES, COMPRESSED, DELIMITERS, choose_delimiter, explained
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
-_COMPRESSED = (".gz", ".bz2", ".zst")
-_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
-_BLOCK_BYTES = 16 << 20
 _SHOWN = 200
 
 #: Column -> the names that files give it, in lower case, the strongest first.
@@ -89,7 +86,7 @@ def _open_all(files: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[
 def read_columns(part: Part, aliases: Aliases) -> pa.Table:
     """Return the columns of a table that `aliases` knows, under their own names, as text; "" becomes null.
 
-    Its name tells the format by its suffix. In comma-separated tables `"` quotes, in tab-separated ones it does not.
+    Its name tells the format by its suffix. In `.csv` a `"` quotes, in tables of other suffixes it does not.
 
     Raises:
         SourceError: the table has none of the columns, or is no such table.
@@ -98,9 +95,9 @@ def read_columns(part: Part, aliases: Aliases) -> pa.Table:
     with explained(part.place):
         if suffix == ".parquet":
             return _read_parquet(part, aliases)
-        if suffix not in _DELIMITERS:
-            raise SourceError(f"{part.place}: not a table; expected {', '.join((*_DELIMITERS, '.parquet'))}")
-        return _read_text(part, aliases, _DELIMITERS[suffix])
+        if suffix not in DELIMITERS:
+            raise SourceError(f"{part.place}: not a table; expected {', '.join((*DELIMITERS, '.parquet'))}")
+        return _read_text(part, aliases, suffix)
 
 
 def read_dump(part: Part, fields: Sequence[str]) -> pa.Table:
@@ -111,18 +108,18 @@ def read_dump(part: Part, fields: Sequence[str]) -> pa.Table:
     """
     places = [f"f{2 * i}" for i in range(len(fields))]  # every other column is the bar
     parse = pa.csv.ParseOptions(delimiter="\t", quote_char=False)
-    read = pa.csv.ReadOptions(autogenerate_column_names=True, block_size=_BLOCK_BYTES)
+    read = pa.csv.ReadOptions(autogenerate_column_names=True, block_size=BLOCK_BYTES)
     convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), include_columns=places)
     with explained(part.place):
         return pa.csv.read_csv(part.stream, read, parse, convert).rename_columns(list(fields))
 
 
-def _read_text(part: Part, aliases: Aliases, delimiter: str) -> pa.Table:
-    quoted = delimiter == ","
-    columns = _read_header(part, delimiter)
+def _read_text(part: Part, aliases: Aliases, suffix: str) -> pa.Table:
+    quoted = suffix == ".csv"
+    delimiter, columns = _read_header(part, suffix)
     chosen = _choose(part.place, columns, aliases)
     parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted)
-    read = pa.csv.ReadOptions(column_names=_distinct(columns), block_size=_BLOCK_BYTES)
+    read = pa.csv.ReadOptions(column_names=_distinct(columns), block_size=BLOCK_BYTES)
     convert = pa.csv.ConvertOptions(
         column_types=dict.fromkeys(chosen.values(), pa.string()),
         include_columns=list(chosen.values()),
@@ -133,17 +130,13 @@ def _read_text(part: Part, aliases: Aliases, delimiter: str) -> pa.Table:
     return pa.csv.read_csv(part.stream, read, parse, convert).rename_columns(list(chosen))
 
 
-def _read_header(part: Part, delimiter: str) -> list[str]:
+def _read_header(part: Part, suffix: str) -> tuple[str, list[str]]:
+    """Return what separates the columns, and their names."""
     head = part.stream.readline().decode("utf-8-sig").rstrip("\r\n")
     if not head:
         raise SourceError(f"{part.place}: begins with an empty line or is empty; expected a header of column names")
-    other = next((other for other in ",\t;|" if other in head), None)
-    if delimiter not in head and other is not None:
-        raise SourceError(
-            f"{part.place}: has columns separated by {other!r}; expected {delimiter!r}: "
-            "write it so, .csv with commas or .tsv with tabs"
-        )
-    return [column.strip('"') for column in head.split(delimiter)]
+    delimiter = choose_delimiter(part.place, head, suffix)
+    return delimiter, [column.strip('"') for column in head.split(delimiter)]
 
 
 def _read_parquet(part: Part, aliases: Aliases) -> pa.Table:
@@ -191,4 +184,4 @@ def _open_tar(file: Path, wanted: Callable[[str], bool]) -> Iterator[Part]:
 
 
 def _compression(name: str) -> str:
-    return next((suffix for suffix in _COMPRESSED if name.lower().endswith(suffix)), "")
+    return next((suffix for suffix in COMPRESSED if name.lower().endswith(suffix)), "")

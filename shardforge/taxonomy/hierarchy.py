@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,10 +30,11 @@ def rank_codes(ranks: pa.Array) -> np.ndarray:
     return of_each
 
 
-def walk_ranks(names: pa.Array, parents: np.ndarray, codes: np.ndarray) -> dict[str, pa.Array]:
+def walk_ranks(file: Path, names: pa.Array, parents: np.ndarray, codes: np.ndarray) -> dict[str, pa.Array]:
     """Return, for each of the seven ranks, the name that each taxon has there: its own, or that of an ancestor.
 
     Args:
+        file: Where they are from, for messages.
         names: The name of each taxon.
         parents: The row of its parent, -1 at the top.
         codes: Its rank, as `rank_codes` gives it.
@@ -53,7 +56,7 @@ def walk_ranks(names: pa.Array, parents: np.ndarray, codes: np.ndarray) -> dict[
         if len(places) == 0:
             break
     else:
-        raise SourceError(f"the parents of {names[int(places[0])]} form a circle; expected a tree")
+        raise SourceError(f"{file}: the parents of {names[int(places[0])]} form a circle; expected a tree")
     columns = [names.take(pa.array(row, mask=row == -1)) for row in holders]
     domain = columns.pop()
     like_kingdom = pc.is_in(domain, pa.array(_KINGDOM_LIKE))

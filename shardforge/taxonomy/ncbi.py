@@ -55,7 +55,7 @@ def read_ncbi(path: Path) -> RawNames:
     parents = np.asarray(pc.index_in(nodes["parent_id"], ids).fill_null(-1))
     codes = rank_codes(nodes["rank"].combine_chunks())
     return RawNames(
-        walk_ranks(_own_names(named.filter(scientific), len(ids)), parents, codes),
+        walk_ranks(path, _own_names(named.filter(scientific), len(ids)), parents, codes),
         len(ids),
         named.filter(pc.is_in(name_class, pa.array(["scientific name", *_SYNONYMS]))).drop_null(),
         _vernaculars(named, name_class),

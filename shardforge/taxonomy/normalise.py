@@ -7,7 +7,8 @@ subgenera and rank markers (`subsp.`, `var.`) are left out, the hybrid sign is `
     Salix xfragilis stays, since `x` may be the first letter of an epithet; Salix x fragilis -> Salix × fragilis
     Rosa canina L. var. alba      -> Rosa canina alba
 
-Names that are open on purpose (`Anas cf. crecca`, `Culex sp. BOLD:AAA1234`) keep their words; `Anas sp.` is `Anas`.
+Names that are open on purpose (`Anas cf. crecca`, `Culex sp. BOLD:AAA1234`) and those of viruses, which have no authors
+(`Human virus 1`), keep their words; `Anas sp.` is `Anas`.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ _HYBRID = "×"
 _MARKUP = re.compile(r"<[^<>]*>")
 _CHARACTERS = str.maketrans({"_": " ", **dict.fromkeys("✕✖⨉⨯", _HYBRID), **dict.fromkeys("\u00ad\u200b\ufeff")})
 _GLUED_NOTHOGENUS = re.compile(r"x[A-Z][a-z]+")
+_VIRUS = re.compile(r"(virus|viroid|phage)$", re.IGNORECASE)
 _EPITHET = re.compile(r"(\d+-)?[^\W\d_]")
 _AUTHORSHIP = re.compile(r"[,.&()'‘\"]|\d{4}")
+_STRAIN = re.compile(r"(?!.*\d{4})[^\W_]*-?\d+[^\W_]*")
 
 #: Words that tell that an identification is open.
 _OPEN = frozenset({"cf.", "cf", "aff.", "aff", "nr.", "nr", "sp.", "sp", "spp.", "spp", "?"})
@@ -142,6 +145,8 @@ def _normalise_plain(words: list[str]) -> list[str]:
         rest = rest[1:]  # a subgenus
     if _OPEN & {word.lower() for word in rest}:
         return [_capitalise(first)] if len(rest) == 1 and rest[0].lower() in _GENUS_ONLY else words
+    if rest and any(map(_VIRUS.search, words)):
+        return [first[:1].upper() + first[1:], *rest]
     kept = [_capitalise(first)]
     in_authorship = False
     for i, word in enumerate(rest):
@@ -156,7 +161,7 @@ def _normalise_plain(words: list[str]) -> list[str]:
 
 def _starts_authorship(words: list[str], *, after_epithet: bool) -> bool:
     """Whether authors begin here; right after the genus, a capital alone is taken for a slip of the pen."""
-    if _is_epithet(words[0]):
+    if _is_epithet(words[0]) or _STRAIN.fullmatch(words[0]):
         return False
     return after_epithet or words[0] in _AUTHOR_PARTICLES or bool(_AUTHORSHIP.search(" ".join(words)))
 

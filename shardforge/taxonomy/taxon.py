@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EPITHET = r"^(\p{Ll}|×)"
+_FIRST_OF_SEVERAL = r"^(?P<first>[^ _]+)[ _]+."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def make_taxon(names: Mapping[str, str | None]) -> Taxon:
     known = {rank: normalise_name(names.get(rank) or "") for rank in RANKS}
     known["kingdom"] = normalise_kingdom(known["kingdom"])
     written = (names.get("species") or "").strip(" _")
-    if known["genus"] and known["species"] and is_epithet(written):
+    if known["genus"] and known["species"] and is_epithet(written, known["genus"]):
         known["species"] = normalise_name(f"{known['genus']} {written}")
     if known["species"] == known["genus"]:  # `Anas sp.`
         known["species"] = ""
@@ -61,9 +62,13 @@ def make_taxon(names: Mapping[str, str | None]) -> Taxon:
     return Taxon(*known.values())
 
 
-def is_epithet(text: str) -> bool:
-    """Whether a species is written without its genus: it begins with a small letter or the hybrid sign."""
-    return text[:1].islower() or text[:1] == "×"
+def is_epithet(text: str, genus: str) -> bool:
+    """Whether a species is written without its genus: it begins with a small letter or the hybrid sign.
+
+    `felis_catus` of the genus Felis is not: a name in small letters.
+    """
+    small = text[:1].islower() or text[:1] == "×"
+    return small and not text.replace("_", " ").lower().startswith(f"{genus.lower()} ")
 
 
 def genus_of(species: str) -> str:
@@ -92,7 +97,10 @@ def full_species(genus: pa.Array, species: pa.Array) -> pa.Array:
 
     normal = normalise_names(species)
     trimmed = pc.utf8_trim(species, " _")
-    alone = pc.and_(pc.is_valid(genus), pc.and_(pc.is_valid(normal), pc.match_substring_regex(trimmed, _EPITHET)))
+    first = pc.struct_field(pc.extract_regex(pc.utf8_lower(trimmed), _FIRST_OF_SEVERAL), "first")
+    whole_in_small = pc.equal(first, pc.utf8_lower(genus)).fill_null(False)
+    written_alone = pc.and_not(pc.match_substring_regex(trimmed, _EPITHET), whole_in_small)
+    alone = pc.and_(pc.is_valid(genus), pc.and_(pc.is_valid(normal), written_alone))
     whole = pc.binary_join_element_wise(genus, pc.if_else(alone, trimmed, None), " ")
     full = pc.coalesce(normalise_names(whole), normal)
     return pc.if_else(pc.equal(full, genus).fill_null(False), None, full)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from shardforge.dataset.tarwriter import BLOCK, END, member_header, stored_size
+from shardforge.files import FileView
 from shardforge.tarfiles import Member, TarError, iter_members
 from shardforge.verify.problems import Problem
 
@@ -50,9 +50,8 @@ def diagnose_shard(path: Path, file: str, expected: list[ExpectedMember]) -> lis
     """Return what is wrong with the shard at `path`, at most 20 problems; `file` is its name in messages."""
     size = path.stat().st_size
     end = (expected[-1].offset + stored_size(expected[-1].size) if expected else 0) + len(END)
-    if size == 0:
-        return [Problem("shard_truncated", file, expected=f"{end:,} bytes", found="an empty file")]
-    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view:
+    with open(path, "rb", buffering=0) as handle:
+        view = FileView(handle.fileno())
         try:
             found = list(iter_members(view))
         except TarError as error:
@@ -74,7 +73,7 @@ def _truncated(file: str, expected: list[ExpectedMember], size: int, end: int) -
     )
 
 
-def _compare_in_place(view: mmap.mmap, file: str, expected: list[ExpectedMember]) -> Iterator[Problem]:
+def _compare_in_place(view: FileView, file: str, expected: list[ExpectedMember]) -> Iterator[Problem]:
     """Compare each member where it should be: for a shard of the right length that cannot be walked."""
     for member in expected:
         header = view[member.offset : member.offset + BLOCK]
@@ -85,9 +84,7 @@ def _compare_in_place(view: mmap.mmap, file: str, expected: list[ExpectedMember]
         yield from _compare_data(view, file, member, member.offset + BLOCK)
 
 
-def _compare_lists(
-    view: mmap.mmap, file: str, expected: list[ExpectedMember], found: list[Member]
-) -> Iterator[Problem]:
+def _compare_lists(view: FileView, file: str, expected: list[ExpectedMember], found: list[Member]) -> Iterator[Problem]:
     """Compare by name: for a shard that is a good tar, with other members or other bytes."""
     wanted = {member.name: member for member in expected}
     names = Counter(member.name for member in found)
@@ -121,12 +118,12 @@ def _compare_lists(
             yield from _compare_data(view, file, member, other.data_offset)
 
 
-def _same_data(view: mmap.mmap, member: ExpectedMember, other: Member) -> bool:
+def _same_data(view: FileView, member: ExpectedMember, other: Member) -> bool:
     data = view[other.data_offset : other.data_offset + other.size]
     return other.size == member.size and zlib.crc32(data) == member.crc32
 
 
-def _compare_data(view: mmap.mmap, file: str, member: ExpectedMember, start: int) -> Iterator[Problem]:
+def _compare_data(view: FileView, file: str, member: ExpectedMember, start: int) -> Iterator[Problem]:
     data = view[start : start + member.size]
     if zlib.crc32(data) != member.crc32:
         if member.label is not None:
@@ -139,7 +136,7 @@ def _compare_data(view: mmap.mmap, file: str, member: ExpectedMember, start: int
         yield Problem("tar_padding", file, member.name, found=f"after byte {start + member.size:,}")
 
 
-def _check_end(view: mmap.mmap, file: str, found: list[Member]) -> Iterator[Problem]:
+def _check_end(view: FileView, file: str, found: list[Member]) -> Iterator[Problem]:
     end = found[-1].data_offset + stored_size(found[-1].size) - BLOCK if found else 0
     rest = view[end:]
     if len(rest) < len(END):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardforge.errors import ImageError
-from shardforge.files import sha256_file
+from shardforge.files import FileView, sha256_file
 from shardforge.images.convert import check_image, choose_codec
 from shardforge.tarfiles import Member, TarError, TruncatedTarError, iter_members
 from shardforge.verify.diagnose import diagnose_shard, expected_members
@@ -109,12 +108,11 @@ def _open_index(path: str) -> pq.ParquetFile:
 
 def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFindings:
     """Walk the tar, decode every image and parse every label and text."""
-    if path.stat().st_size == 0:
-        return ShardFindings([Problem("shard_truncated", check.file, found="an empty file")], sha256)
     problems: list[Problem] = []
     keys: list[str] = []
     incomplete = 0
-    with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as view:
+    with open(path, "rb", buffering=0) as handle:
+        view = FileView(handle.fileno())
         shapes: Counter[tuple[str, ...]] = Counter()
         samples: dict[str, tuple[str, ...]] = {}
         try:
@@ -157,7 +155,7 @@ def _extension(name: str) -> str:
     return name.rpartition("/")[2].partition(".")[2].lower()
 
 
-def _check_sample(check: ShardCheck, view: mmap.mmap, key: str, members: list[Member]) -> Iterator[Problem]:
+def _check_sample(check: ShardCheck, view: FileView, key: str, members: list[Member]) -> Iterator[Problem]:
     names = Counter(member.name for member in members)
     yield from (Problem("member_duplicate", check.file, name) for name, count in names.items() if count > 1)
     if not any(_extension(name).rpartition(".")[2] in IMAGE_EXTENSIONS for name in names):

@@ -15,10 +15,10 @@ from shardforge.loader.index.file import Columns, join_rows, map_columns, write_
 from shardforge.loader.index.rows import ShardRows
 from shardforge.loader.index.shard_index import ShardIndex
 from shardforge.loader.index.walk import walk_file, walk_shard
-from shardforge.loader.inputs import Shard, ShardSet
 from shardforge.loader.network import hide_credentials
 from shardforge.loader.places import exists, is_remote
-from shardforge.loader.storage import RemoteOptions, ShardReader, Storage, open_storage
+from shardforge.loader.shards import Shard, ShardSet
+from shardforge.loader.storage import RemoteOptions, ShardReader, Storage, number_of, open_storage
 
 Progress = Callable[[str, int, int], None]
 
@@ -31,8 +31,9 @@ def open_index(
     progress: Progress | None = None,
     check_sha256: bool = False,
 ) -> ShardIndex:
-    """Map the index of the shards of `sets`, made anew when it is missing, or a shard's size or time of change is not
-    that of the index.
+    """Map the index of the shards of `sets`, made anew when it is missing or of other shards.
+
+    A shard is another one when its size changes, or its SHA-256 in the manifest, or else its time of change.
 
     Datasets of ours are indexed from `index/*.parquet`, others by a walk over the headers of each tar, on the workers
     of `executor` where one is given. Remote shards are read as `remote` says. With
@@ -45,15 +46,16 @@ def open_index(
     urls = [shard.url for shard in shards]
     storage = open_storage(shards, remote)
     stats = _stat_shards(shards, storage)
+    versions = _tell_versions(shards, stats)
     identity = identify(urls)
     places = list_places(urls)
-    path, columns = _find_columns(places, identity, stats) or (choose_place(places), None)
+    path, columns = _find_columns(places, identity, versions) or (choose_place(places), None)
     if columns is None:
         with one_builder(path.parent):
-            found = _find_columns([path], identity, stats)  # another process may have made it meanwhile
-            columns = found[1] if found else _make_columns(path, sets, identity, stats, storage, executor, progress)
+            found = _find_columns([path], identity, versions)  # another process may have made it meanwhile
+            columns = found[1] if found else _make_columns(path, sets, identity, versions, storage, executor, progress)
     sha256 = [shard.sha256 for shard in shards]
-    reader = ShardReader(storage, urls, columns.stats, sha256=sha256 if check_sha256 else None)
+    reader = ShardReader(storage, urls, stats, sha256=sha256 if check_sha256 else None)
     return ShardIndex(path, columns, reader, sha256)
 
 
@@ -68,14 +70,23 @@ def _stat_shards(shards: Sequence[Shard], storage: Storage) -> np.ndarray:
     return np.array(stats, np.int64).reshape(-1, 2)
 
 
-def _find_columns(places: list[Path], identity: str, stats: np.ndarray) -> tuple[Path, Columns] | None:
+def _tell_versions(shards: Sequence[Shard], stats: np.ndarray) -> np.ndarray:
+    """Return sizes and versions as the index keeps them: where a manifest says the SHA-256, copies keep their index."""
+    versions = stats.copy()
+    for shard, version in zip(shards, versions, strict=True):
+        if shard.sha256 is not None:
+            version[1] = number_of(shard.sha256)
+    return versions
+
+
+def _find_columns(places: list[Path], identity: str, versions: np.ndarray) -> tuple[Path, Columns] | None:
     """Return the first index file that describes the shards as they are now."""
     for path in places:
         try:
             columns = map_columns(path)
         except (OSError, DatasetError):  # none, or of another version: it is made anew
             continue
-        if columns.identity == identity and np.array_equal(columns.stats, stats):
+        if columns.identity == identity and np.array_equal(columns.versions, versions):
             return path, columns
     return None
 
@@ -84,7 +95,7 @@ def _make_columns(
     path: Path,
     sets: Sequence[ShardSet],
     identity: str,
-    stats: np.ndarray,
+    versions: np.ndarray,
     storage: Storage,
     executor: Executor | None,
     progress: Progress | None,
@@ -93,8 +104,8 @@ def _make_columns(
     for shard_rows in itertools.chain.from_iterable(_index_shards(shards, storage, executor) for shards in sets):
         rows.append(shard_rows)
         if progress is not None:
-            progress("index", len(rows), len(stats))
-    write_columns(path, join_rows(identity, stats, rows))
+            progress("index", len(rows), len(versions))
+    write_columns(path, join_rows(identity, versions, rows))
     return map_columns(path)
 
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-_SUFFIX = ".shardforge-index"
+from shardforge.dataset.layout import INDEX_SUFFIX
 
 
 def identify(urls: Sequence[str]) -> str:
@@ -22,10 +22,10 @@ def identify(urls: Sequence[str]) -> str:
 def list_places(urls: Sequence[str]) -> list[Path]:
     """Return where the index of these shards may be, the preferred place first."""
     folder = _common_folder(urls)
-    beside = [folder / f".{identify(urls)[:16]}{_SUFFIX}"] if folder else []
+    beside = [folder / f".{identify(urls)[:16]}{INDEX_SUFFIX}"] if folder else []
     absolute = "\n".join(url if "://" in url else os.path.abspath(url) for url in urls)
     digest = hashlib.sha256(absolute.encode("utf-8", "surrogateescape")).hexdigest()
-    return [*beside, _user_cache() / f"{digest[:16]}{_SUFFIX}"]
+    return [*beside, _user_cache() / f"{digest[:16]}{INDEX_SUFFIX}"]
 
 
 def choose_place(places: Sequence[Path]) -> Path:

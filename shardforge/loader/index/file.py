@@ -34,7 +34,7 @@ class Columns:
     Attributes:
         identity: hex digits that stand for the shards' names, in order.
         starts: first sample of each shard, and the number of samples at the end.
-        stats: bytes of each shard and its time of change in ns, shape [shards, 2].
+        versions: bytes of each shard and a number that changes with its content, shape [shards, 2].
         labels: class of each sample, -1 for none.
         hashes: 64-bit hashes of the samples' keys, in ascending order.
         order: the sample that each of `hashes` belongs to.
@@ -43,14 +43,14 @@ class Columns:
 
     identity: str
     starts: np.ndarray
-    stats: np.ndarray
+    versions: np.ndarray
     labels: np.ndarray
     hashes: np.ndarray
     order: np.ndarray
     members: dict[str, Extent]
 
 
-def join_rows(identity: str, stats: np.ndarray, shards: list[ShardRows]) -> Columns:
+def join_rows(identity: str, versions: np.ndarray, shards: list[ShardRows]) -> Columns:
     """Return the columns of all shards, one after another."""
     starts = np.cumsum([0, *(len(rows.labels) for rows in shards)], dtype=np.int64)
     hashes = np.concatenate([np.empty(0, np.uint64), *(rows.hashes for rows in shards)])
@@ -58,7 +58,7 @@ def join_rows(identity: str, stats: np.ndarray, shards: list[ShardRows]) -> Colu
     extensions = dict.fromkeys(extension for rows in shards for extension in rows.members)
     labels = np.concatenate([np.empty(0, np.int32), *(rows.labels for rows in shards)])
     members = {extension: _join_extents(extension, shards) for extension in extensions}
-    return Columns(identity, starts, stats, labels, hashes[order], order, members)
+    return Columns(identity, starts, versions, labels, hashes[order], order, members)
 
 
 def write_columns(path: Path, columns: Columns) -> None:
@@ -69,12 +69,12 @@ def write_columns(path: Path, columns: Columns) -> None:
     """
     description = {
         "samples": len(columns.labels),
-        "shards": len(columns.stats),
+        "shards": len(columns.versions),
         "extensions": list(columns.members),
         "identity": columns.identity,
     }
     text = json.dumps(description).encode()
-    arrays = [columns.starts, columns.stats, columns.labels, columns.hashes, columns.order]
+    arrays = [columns.starts, columns.versions, columns.labels, columns.hashes, columns.order]
     arrays += [array for extent in columns.members.values() for array in extent]
     with atomic_write(path) as file:
         _write_padded(file, _MAGIC + len(text).to_bytes(8, "little") + text)
@@ -96,10 +96,10 @@ def map_columns(path: Path) -> Columns:
         arrays = list(_map_arrays(view, described, end))
     except (ValueError, KeyError) as error:
         raise DatasetError(f"{path}: is not an index of this version, or damaged; delete it") from error
-    starts, stats, labels, hashes, order, *rest = arrays
+    starts, versions, labels, hashes, order, *rest = arrays
     extents = [Extent(blocks, sizes) for blocks, sizes in zip(rest[::2], rest[1::2], strict=True)]
     members = dict(zip(described["extensions"], extents, strict=True))
-    return Columns(described["identity"], starts, stats.reshape(-1, 2), labels, hashes, order, members)
+    return Columns(described["identity"], starts, versions.reshape(-1, 2), labels, hashes, order, members)
 
 
 def _write_padded(file: IO[bytes], data: bytes | memoryview) -> None:

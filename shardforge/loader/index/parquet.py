@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 
 from shardforge.errors import DatasetError
 from shardforge.loader.index.rows import NO_LABEL, ShardRows, hash_keys, make_extent
-from shardforge.loader.network import Retries, describe_file, hide_credentials, read_pieces
+from shardforge.loader.network import Retries, describe_file, hide_credentials
 from shardforge.loader.places import is_remote
+from shardforge.loader.ranges import read_pieces
 
-_OFFSET = "_offset"
+_OFFSET, _SIZE = "_offset", "_size"  # null for a sample without the member
 
 
 def read_rows(place: str, row_groups: list[int]) -> Iterator[ShardRows]:
@@ -30,7 +31,7 @@ def read_rows(place: str, row_groups: list[int]) -> Iterator[ShardRows]:
                 table = file.read_row_group(row_group)
                 members = {
                     extension: make_extent(
-                        place, table[extension + _OFFSET].to_numpy(), table[f"{extension}_size"].to_numpy()
+                        place, *(table[extension + part].fill_null(0).to_numpy() for part in (_OFFSET, _SIZE))
                     )
                     for extension in extensions
                 }

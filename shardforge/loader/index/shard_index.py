@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from shardforge.loader.index.rows import BLOCK, hash_keys
 from shardforge.loader.index.walk import split_name
 from shardforge.loader.network import hide_credentials
 from shardforge.loader.storage import ShardReader
-from shardforge.tarfiles import iter_members
+from shardforge.tarfiles import TarError, iter_members
 
 Int64Array = npt.NDArray[np.int64]
 #: Where members lie: shard number, first byte and size of each; offset 0 where a sample lacks the member.
@@ -39,6 +40,7 @@ class ShardIndex:
         self.reader = reader
         self.lengths: Int64Array = np.diff(columns.starts)
         self.fingerprint = _fingerprint(reader.urls, self.lengths, sha256)
+        self._versions = np.array(columns.versions)
         self._columns = columns
 
     @property
@@ -78,8 +80,8 @@ class ShardIndex:
         shard = int(self.find_shards(np.array([sample]))[0])
         offset, size = min(self._members_of(sample), key=lambda member: member[1])
         header = self.reader.read(shard, offset - BLOCK, BLOCK + size + -size % BLOCK)
-        key = split_name(next(iter_members(memoryview(header))).name)[0]
-        if sample in self._find_hash(key):
+        _, key = next(_iter_keys(header), (offset, None))
+        if key is not None and sample in self._find_hash(key):
             return key
         return self._read_long_key(shard, sample, offset, size)
 
@@ -120,16 +122,12 @@ class ShardIndex:
         start = 0
         if sample > first:
             start = max(end + count + -count % BLOCK for end, count in self._members_of(sample - 1))
-        view = memoryview(self.reader.read(shard, start, offset + size + -size % BLOCK - start))
-        for member in iter_members(view):
-            if member.data_offset + start == offset:
-                key = split_name(member.name)[0]
-                if sample in self._find_hash(key):
-                    return key
-                break
+        for place, key in _iter_keys(self.reader.read(shard, start, offset + size + -size % BLOCK - start)):
+            if place + start == offset and sample in self._find_hash(key):
+                return key
         raise DatasetError(
             f"{hide_credentials(self.reader.urls[shard])}: byte {offset} holds another sample than the index says; "
-            f"delete {self.path}"
+            f"check the shard with `shardforge verify`, or delete {self.path}"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,8 +136,15 @@ class ShardIndex:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._columns = map_columns(self.path)
-        if not np.array_equal(self._columns.stats, self.reader.stats):
+        if not np.array_equal(self._columns.versions, self._versions):
             raise DatasetError(f"{self.path}: was made anew while it was in use; start the run again")
+
+
+def _iter_keys(data: bytes) -> Iterator[tuple[int, str]]:
+    """Yield where the data of each member starts and the key of its sample, up to the first damage."""
+    with contextlib.suppress(TarError):
+        for member in iter_members(memoryview(data)):
+            yield member.data_offset, split_name(member.name)[0]
 
 
 def _fingerprint(urls: Sequence[str], lengths: Int64Array, sha256: Sequence[str | None]) -> str:

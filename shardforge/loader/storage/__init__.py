@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shardforge.loader.inputs import Shard
 from shardforge.loader.places import is_remote
-from shardforge.loader.storage.base import ShardFile, ShardStat, Storage
+from shardforge.loader.shards import Shard
+from shardforge.loader.storage.base import ShardFile, ShardStat, Storage, number_of
 from shardforge.loader.storage.local import LocalStorage
 from shardforge.loader.storage.reader import ShardReader
 from shardforge.loader.storage.remote import RemoteOptions, RemoteStorage
 
-__all__ = ["RemoteOptions", "ShardFile", "ShardReader", "ShardStat", "Storage", "open_storage"]
+__all__ = ["RemoteOptions", "ShardFile", "ShardReader", "ShardStat", "Storage", "number_of", "open_storage"]
 
 
 def open_storage(shards: Sequence[Shard], remote: RemoteOptions | None = None) -> Storage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -14,6 +15,11 @@ class ShardStat(NamedTuple):
 
     size: int
     mtime: int
+
+
+def number_of(version: str) -> int:
+    """Return a number of 60 bits for the text that names a version, to stand where a time of change would."""
+    return int(hashlib.sha256(version.encode()).hexdigest()[:15], 16)
 
 
 class ShardFile(Protocol):

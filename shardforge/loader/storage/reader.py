@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +19,17 @@ from shardforge.loader.storage.base import ShardFile, ShardStat, Storage
 
 #: Bytes read at a time where a whole shard is read.
 _PIECE = 8 << 20
+
+_in_use: weakref.WeakSet[ShardReader] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """Free forked workers from locks that threads of their parent held, while they downloaded a shard for instance."""
+    for reader in list(_in_use):
+        reader._renew_lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 class ShardReader:
@@ -39,7 +52,7 @@ class ShardReader:
         self.stats = stats
         self._sha256 = sha256
         self._files: dict[int, ShardFile] = {}
-        self._lock = threading.Lock()
+        self._renew_lock()
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Return `size` bytes of a shard from `offset` on.
@@ -102,7 +115,11 @@ class ShardReader:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._renew_lock()
+
+    def _renew_lock(self) -> None:
         self._lock = threading.Lock()
+        _in_use.add(self)
 
 
 def _hash(file: ShardFile) -> str:

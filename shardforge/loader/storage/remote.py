@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from shardforge.errors import DatasetError
-from shardforge.loader.inputs import Shard
-from shardforge.loader.network import Retries, describe_file, hide_credentials, read_pieces, read_ranges
+from shardforge.loader.network import Retries, describe_file, hide_credentials
 from shardforge.loader.places import is_remote
-from shardforge.loader.storage.base import ShardFile, ShardStat
+from shardforge.loader.ranges import read_pieces, read_ranges
+from shardforge.loader.shards import Shard
+from shardforge.loader.storage.base import ShardFile, ShardStat, number_of
 from shardforge.loader.storage.cache import ShardCache
 from shardforge.loader.storage.local import LocalFile, LocalStorage
 from shardforge.loader.storage.prefetch import Prefetcher
@@ -89,7 +90,7 @@ class RemoteStorage:
         for shard in shards:
             if is_remote(shard.url) and shard.sha256 is not None and shard.bytes is not None:
                 self._sha256[shard.url] = shard.sha256
-                self._stats[shard.url] = ShardStat(shard.bytes, _to_number(shard.sha256))
+                self._stats[shard.url] = ShardStat(shard.bytes, number_of(shard.sha256))
         self._cache = None
         if options.cache_bytes:
             self._cache = ShardCache(options.cache_dir or _user_cache(), options.cache_bytes)
@@ -165,7 +166,7 @@ class RemoteStorage:
     def _ask(self, url: str) -> ShardStat:
         found = describe_file(url, self._options.retries)
         known = [f"{name}={found[name]}" for name in _VALIDATORS if found.get(name)]
-        return ShardStat(found["size"], _to_number(hashlib.sha256("\n".join(known).encode()).hexdigest()))
+        return ShardStat(found["size"], number_of("\n".join(known)))
 
     def _check_version(self, url: str, stat: ShardStat) -> None:
         """Compare what the server has now with what it had; of a shard with a known SHA-256, the size alone."""
@@ -182,11 +183,6 @@ class RemoteStorage:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._prefetcher = Prefetcher(self._fetch)
-
-
-def _to_number(digits: str) -> int:
-    """Return the first 60 bits of a hex digest."""
-    return int(digits[:15], 16)
 
 
 def _user_cache() -> Path:

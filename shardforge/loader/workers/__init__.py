@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from shardforge.loader.workers.base import Batch, Workers
-from shardforge.loader.workers.processes import ProcessWorkers
-from shardforge.loader.workers.threads import InlineWorkers, ThreadWorkers
+from shardforge.loader.workers.start import Kind, plan_workers
 
-__all__ = ["Batch", "InlineWorkers", "ProcessWorkers", "ThreadWorkers", "Workers"]
+__all__ = ["Batch", "Kind", "Workers", "plan_workers"]
