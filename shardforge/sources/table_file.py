@@ -126,7 +126,7 @@ def _parse_object(file: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _read_parquet(file: Path) -> Iterator[Columns]:
-    with pa.parquet.ParquetFile(file) as table:
+    with pa.parquet.ParquetFile(file, pre_buffer=False) as table:  # a buffer would hold all of it
         _refuse_repeated(file, table.schema_arrow.names)
         _refuse_binary(file, table.schema_arrow)
         for batch in table.iter_batches(BATCH_ROWS):
