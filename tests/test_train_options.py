@@ -17,11 +17,13 @@ timm = pytest.importorskip("timm")
 from shardforge.errors import TaskError  # noqa: E402
 from shardforge.loader.dataset import ShardDataset  # noqa: E402
 from shardforge.train.data.files import FileDataset  # noqa: E402
+from shardforge.train.distributed import Ranks  # noqa: E402
 from shardforge.train.finetune import main as finetune  # noqa: E402
 from shardforge.train.meter import Meter  # noqa: E402
 from shardforge.train.mim import main as mim  # noqa: E402
 from shardforge.train.optim import create_optimiser, group_by_rate_and_decay  # noqa: E402
 from shardforge.train.recipe.settings import FinetuneSettings, scale_rate  # noqa: E402
+from shardforge.train.run import describe_surprises  # noqa: E402
 from shardforge.train.schedule import Course, create_course, find_stage, set_rates  # noqa: E402
 
 pytestmark = pytest.mark.readers
@@ -98,6 +100,12 @@ def test_lr_scale_is_by_the_batch_of_all_processes() -> None:
     chosen = settings(lr=0.002, lr_scale=1024, batch_size=128, grad_accum_steps=2)
     assert scale_rate(chosen, world=2) == pytest.approx(0.001)
     assert scale_rate(settings(lr=0.002, batch_size=128), world=2) == 0.002
+    automatic = settings(lr=0.002, auto_scale_lr=True, batch_size=128)
+    assert scale_rate(automatic, world=4) == pytest.approx(0.004)
+    assert (
+        "lr 0.004 (--lr 0.002 for a batch of 256)" in describe_surprises(automatic, Ranks(0, 4, torch.device("cpu")))[1]
+    )
+    assert scale_rate(settings(lr=0.002, auto_scale_lr=True, base_batch_size=64), world=1) == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize("opt", ["sgd", "adamw", "adam", "nadam", "nadamw", "radam", "rmsprop", "adagrad", "adamax"])

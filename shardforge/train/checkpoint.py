@@ -72,10 +72,10 @@ def find_checkpoint(folder: Path, epoch: int | None) -> Path:
     return wanted[-1].path
 
 
-def prune_checkpoints(folder: Path, keep_last: int | None, best: int | None) -> None:
-    """Delete checkpoints from the middle of epochs but the latest, and all but the last N of others and the best."""
+def prune_checkpoints(folder: Path, frequency: int, keep_last: int | None, best: int | None) -> None:
+    """Keep the latest checkpoint, the best epoch's, and of those of every `frequency`-th epoch the last N, or all."""
     saved = list_checkpoints(folder)
-    ends = [one for one in saved if not one.step]
+    ends = [one for one in saved if not one.step and one.epoch % frequency == 0]
     kept = {one.epoch for one in (ends[-keep_last:] if keep_last else ends)} | {best}
     for one in saved[:-1]:
         if one.step or one.epoch not in kept:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +12,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
-from shardforge.errors import UsageError
+from shardforge.errors import TaskError, UsageError
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,21 @@ class Ranks:
         total = values.to(self.device, copy=True)
         dist.all_reduce(total)
         return total
+
+    def stack(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return what each rank gave, tensors of one shape, along a new first dimension."""
+        if self.world == 1:
+            return rows[None]
+        parts = [torch.empty_like(rows) for _ in range(self.world)]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.stack(parts)
+
+    def share_statistics(self, module: nn.Module) -> None:
+        """Give the batch norms of all ranks the statistics of the first one, instead of those of their own batches."""
+        norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._NormBase)]
+        for norm in norms if self.world > 1 else ():
+            for buffer in norm.buffers(recurse=False):
+                dist.broadcast(buffer, 0)
 
     def gather(self, value: Any) -> list[Any]:
         """Return what each rank gave, in the order of ranks."""
@@ -66,6 +84,18 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks(0, 1, place)
         return
+    signal.signal(signal.SIGTERM, functools.partial(_end_run, os.getpid()))
     dist.init_process_group("nccl" if cuda else "gloo", device_id=place if cuda else None)
     yield Ranks(dist.get_rank(), world, place)
     dist.destroy_process_group()  # not after an error: it would wait for ranks that are gone
+
+
+def _end_run(process: int, number: int, frame: object) -> None:
+    """Say why this process ends; its children, which inherit this with a fork, end as they would without."""
+    if os.getpid() != process:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
+    raise TaskError(
+        "ended by SIGTERM, which torchrun sends where another process of this run ended; go on with --resume"
+    )

@@ -10,22 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from shardforge.errors import UsageError
-from shardforge.files import atomic_write
 from shardforge.loader.dataset import ShardDataset
-from shardforge.train.data.augment import Colours, evaluation_transform, training_transform
+from shardforge.train.data.augment import Colours, training_transform
 from shardforge.train.data.mixing import Mixer
-from shardforge.train.data.open import evaluation_loader, has_splits, open_dataset, training_loader
+from shardforge.train.data.open import evaluation_loader, open_dataset, open_validation, training_loader
 from shardforge.train.distributed import Ranks
-from shardforge.train.encoders import resolve_encoder
+from shardforge.train.encoders import export_encoder, resolve_encoder
+from shardforge.train.encoders.features import before_classifier
 from shardforge.train.handover import find_weights
 from shardforge.train.log import RunLog
-from shardforge.train.metrics import Classification
+from shardforge.train.neighbours import open_neighbours
+from shardforge.train.probe import find_body, fold_norms, freeze_body, train_head
 from shardforge.train.recipe.options import make_command
 from shardforge.train.recipe.pairs import parse_pairs
 from shardforge.train.recipe.settings import FinetuneSettings
 from shardforge.train.recipe.smoke import narrow_encoder, shrink_size
 from shardforge.train.run import run_training
-from shardforge.train.weights import classifier_names, fit_weights
+from shardforge.train.tables import write_confusions
+from shardforge.train.weights import fit_weights
 
 
 class FinetuneTask:
@@ -58,9 +60,10 @@ class FinetuneTask:
             f"{len(train):,} images to train and {len(validation):,} to validate on, {len(self.classes):,} classes, "
             f"{size} px, {len(self.loader):,} batches an epoch"
         )
+        self._neighbours = open_neighbours(settings, ranks, self._colours, size, class_file=settings.wds_class_file)
         self._load_weights(log)
         if settings.freeze_body:
-            _freeze_body(self.model)
+            freeze_body(self.model, normalise=settings.probe_norm)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """Return the cross-entropy of a batch, mixed if so asked."""
@@ -72,11 +75,13 @@ class FinetuneTask:
     def begin_epoch(self, epoch: int, step: int) -> None:
         """Keep a frozen body as it is when nothing is dropped."""
         if self._settings.freeze_body:
-            self.model.eval()
+            train_head(self.model)
 
     @torch.no_grad()
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, epoch: int) -> dict[str, float]:
         """Return loss, top-1, top-5, precision, recall and F1 over the validation data."""
+        from shardforge.train.metrics import Classification  # torchmetrics takes seconds to import
+
         model.eval()
         counts = Classification(len(self.classes), self._ranks.device)
         self._validation.set_epoch(0)
@@ -84,14 +89,18 @@ class FinetuneTask:
             images = self._colours(images.to(self._ranks.device, non_blocking=True))
             counts.add(model(images), labels.to(self._ranks.device), valid.to(self._ranks.device))
         self._confusions = counts.confusions(self._ranks)
-        return counts.results(self._ranks)
+        figures = counts.results(self._ranks)
+        if self._neighbours is not None:
+            figures |= self._neighbours.evaluate(lambda images: before_classifier(model, images), epoch)
+        return figures
 
     def picture(self, model: nn.Module, folder: Path, epoch: int) -> None:
         """Write which classes were taken for which, as `confusion.csv`."""
-        with atomic_write(folder / "confusion.csv") as file:
-            file.write(b"class,answer,images\n")
-            for label, answer, images in self._confusions:
-                file.write(f"{self.classes[label]},{self.classes[answer]},{images}\n".encode())
+        write_confusions(folder / "confusion.csv", self.classes, self._confusions)
+
+    def export(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return all weights."""
+        return fold_norms(export_encoder(model))
 
     def about(self) -> dict[str, Any]:
         """Return what builds the network, how its colours are normalised, and its classes."""
@@ -116,6 +125,8 @@ class FinetuneTask:
         fitted = fit_weights(weights, self.model, keep_head=keep_head)
         head = "kept" if keep_head else "new, as asked" if same else "new: the file's classes are others"
         log.say(f"weights: {weights.path}; head {head}; {fitted}")
+        if self._settings.freeze_body and (fresh := find_body(self.model, fitted.fresh)):
+            log.say(f"--freeze-body: {', '.join(fresh)} of the body are fresh and stay so")
 
 
 def _open_data(settings: FinetuneSettings, size: int) -> tuple[ShardDataset, ShardDataset]:
@@ -127,15 +138,7 @@ def _open_data(settings: FinetuneSettings, size: int) -> tuple[ShardDataset, Sha
         splits=settings.wds_training_split,
         class_file=settings.wds_class_file,
     )
-    validation = open_dataset(
-        settings.val_path or (settings.data_path if all(map(has_splits, settings.data_path)) else ("data/validation",)),
-        evaluation_transform(size),
-        info=settings.wds_info,
-        shards=settings.wds,
-        splits=settings.wds_val_split,
-        class_file=settings.wds_class_file,
-        classes=train.classes,
-    )
+    validation = open_validation(settings, size, class_file=settings.wds_class_file, classes=train.classes)
     return train, validation
 
 
@@ -159,12 +162,6 @@ def _check_classes(train: ShardDataset, validation: ShardDataset) -> Sequence[st
         if len(labels) and labels.min() < 0:
             raise UsageError(f"{(labels < 0).sum():,} images of the {name} data have no label; leave them out")
     return train.classes
-
-
-def _freeze_body(model: nn.Module) -> None:
-    heads = tuple(f"{name}." for name in classifier_names(model))
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(heads))
 
 
 def _run(settings: FinetuneSettings) -> None:

@@ -18,7 +18,6 @@ from shardforge.train.checkpoint import (
     save_checkpoint,
 )
 from shardforge.train.distributed import Ranks
-from shardforge.train.encoders import export_encoder
 from shardforge.train.log import RunLog
 from shardforge.train.meter import Meter
 from shardforge.train.recipe.options import dump_settings
@@ -29,6 +28,8 @@ from shardforge.train.step import Stepper, seed_step
 from shardforge.train.task import Task
 from shardforge.train.weights import write_weights
 
+#: What torch says when a machine's own memory is full; for a GPU's it has a class of errors.
+_FULL = "can't allocate memory"
 #: What gloo and NCCL say when a rank is gone.
 _LOST = ("Connection closed by peer", "Connection reset by peer", "remote process exited", "Broken pipe")
 
@@ -114,13 +115,15 @@ class Trainer:
         mean = self.ranks.add_up(torch.tensor(self.meter.mean(), dtype=torch.float64)) / self.ranks.world
         figures = {"mean_loss": float(mean)}
         self.meter = Meter(self.task.loader.dataset)
-        figures |= self.task.evaluate(self.stepper.evaluated)
+        self.ranks.share_statistics(self.stepper.evaluated)
+        figures |= self.task.evaluate(self.stepper.evaluated, self.epoch)
         self.log.record("epoch", self.stepper.updates, {"epoch": self.epoch, **figures})
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.log.say(f"epoch {self.epoch}/{self.settings.epochs} done: {shown}")
         better = self._note_best(figures)
-        if ends or better or self.epoch % self.settings.save_frequency == 0:
-            self._save(export=True, better=better)
+        due = ends or self.epoch % self.settings.save_frequency == 0
+        if due or better:
+            self._save(export=due, better=better)
         if self.ranks.first:
             self.task.picture(self.stepper.evaluated, self.folder, self.epoch)
             self.log.draw()
@@ -149,13 +152,13 @@ class Trainer:
             **self.stepper.state_dict(),
         }
         save_checkpoint(self.folder, self.epoch, self.step, content)
-        prune_checkpoints(self.folder, self.settings.keep_last, self._best[0] if self._best else None)
-        if export:
-            model = self.stepper.evaluated
-            state = export_encoder(getattr(model, "encoder", model) if about["task"] == "mim" else model)
-            write_weights(self.folder / f"{self.settings.export_name}_{self.epoch}.safetensors", state, about)
-            if better:
-                write_weights(self.folder / "best.safetensors", state, about)
+        best = self._best[0] if self._best else None
+        prune_checkpoints(self.folder, self.settings.save_frequency, self.settings.keep_last, best)
+        names = [f"{self.settings.export_name}_{self.epoch}"] * export + ["best"] * better
+        if names:
+            state = self.task.export(self.stepper.evaluated)
+            for name in names:
+                write_weights(self.folder / f"{name}.safetensors", state, about)
 
     def _load(self) -> int:
         """Go on where the options say; return the epoch that the schedule counts from."""
@@ -223,11 +226,11 @@ def _explained_errors() -> Iterator[None]:
     """Turn errors of torch that are not mistakes in the program into sentences."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise TaskError(
-            "the GPU's memory does not hold a step: give a smaller --batch-size, and more --grad-accum-steps instead"
-        ) from error
     except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or _FULL in str(error):
+            raise TaskError(
+                "memory does not hold a step: give a smaller --batch-size, and more --grad-accum-steps instead"
+            ) from error
         if not any(sign in str(error) for sign in _LOST):
             raise
         raise TaskError(

@@ -29,6 +29,7 @@ class Meter:
 
     def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches, counting the time that each is waited for."""
+        self._start_window()  # what has passed since the last epoch was evaluation and writing
         iterator = iter(batches)
         while True:
             begin = time.perf_counter()

@@ -13,16 +13,19 @@ from shardforge.train.checkpoint import find_checkpoint, load_checkpoint
 from shardforge.train.data.augment import Colours, training_transform
 from shardforge.train.data.open import open_dataset, training_loader
 from shardforge.train.distributed import Ranks
-from shardforge.train.encoders import EncoderSpec, resolve_encoder, unwrap
+from shardforge.train.encoders import EncoderSpec, export_encoder, resolve_encoder, unwrap
+from shardforge.train.encoders.features import average_patches
 from shardforge.train.log import RunLog
 from shardforge.train.methods import Method, resolve_method
 from shardforge.train.methods.dbot import DBOT
+from shardforge.train.neighbours import open_neighbours
 from shardforge.train.pictures import draw_reconstructions
 from shardforge.train.recipe.options import make_command
 from shardforge.train.recipe.pairs import parse_pairs
 from shardforge.train.recipe.settings import MimSettings, expand_home
 from shardforge.train.recipe.smoke import narrow_decoder, narrow_encoder, shrink_size
 from shardforge.train.run import run_training
+from shardforge.train.step import derive_seed
 from shardforge.train.weights import fit_weights, read_weights
 
 _PICTURES = 8
@@ -46,6 +49,7 @@ class MimTask:
             settings.data_path, transform, info=settings.wds_info, shards=settings.wds, splits=settings.wds_split
         )
         self.loader = training_loader(dataset, settings, ranks, members=("image", "sample"), samples=settings.wds_size)
+        self._neighbours = open_neighbours(settings, ranks, self._colours, self._spec.size[0])
         self._shown: Tensor | None = None
         log.say(f"{len(dataset):,} images of {self._spec.size[0]} px, {len(self.loader):,} batches an epoch")
         self._load_weights(log)
@@ -61,11 +65,14 @@ class MimTask:
     def begin_epoch(self, epoch: int, step: int) -> None:
         """Begin a stage of dbot where one begins."""
         if epoch and not step and epoch in self._settings.stage_epochs and isinstance(self.model, DBOT):
-            self.model.begin_stage()
+            self.model.begin_stage(derive_seed(self._settings.seed, epoch))
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return nothing: the loss says it all."""
-        return {}
+    def evaluate(self, model: nn.Module, epoch: int) -> dict[str, float]:
+        """Return how well nearest neighbours of the encoder's features tell classes, if so asked."""
+        if self._neighbours is None:
+            return {}
+        method = unwrap(model).eval()
+        return self._neighbours.evaluate(lambda images: average_patches(method.encoder, images), epoch)
 
     @torch.no_grad()
     def picture(self, model: nn.Module, folder: Path, epoch: int) -> None:
@@ -82,6 +89,10 @@ class MimTask:
         blank = images.masked_fill(method.hidden_pixels(mask, (height, width)), _GREY)
         columns = [self._colours.undo(column).cpu().numpy() for column in (images, blank, completed)]
         draw_reconstructions(list(zip(*columns, strict=True)), folder / f"reconstruction_{epoch}.png")
+
+    def export(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return the encoder's weights."""
+        return export_encoder(unwrap(model).get_submodule("encoder"))
 
     def about(self) -> dict[str, Any]:
         """Return what builds the encoder, and how its colours are normalised."""
@@ -111,6 +122,7 @@ class MimTask:
 
 def _create_method(settings: MimSettings) -> tuple[EncoderSpec, Method]:
     method = resolve_method(settings.network)
+    method.check_family(resolve_encoder(settings.encoder))
     accepted = frozenset(inspect.signature(method.kind.__init__).parameters)
     size = settings.size or method.kind.default_size
     encoder_settings = {

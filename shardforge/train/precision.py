@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
-from shardforge.train.recipe.settings import Running
+
+class Computing(Protocol):
+    """What the options say about number types."""
+
+    @property
+    def amp(self) -> bool:
+        """Whether to compute in 16 bits where that is safe."""
+        ...
+
+    @property
+    def amp_dtype(self) -> str:
+        """Which type of 16 bits: float16 or bfloat16."""
+        ...
+
+    @property
+    def fast_matmul(self) -> bool:
+        """Whether to multiply matrices in TF32."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -22,7 +40,7 @@ class Precision:
         return torch.autocast(self.device, self.dtype, enabled=self.dtype is not None)
 
 
-def choose_precision(settings: Running, device: torch.device) -> Precision:
+def choose_precision(settings: Computing, device: torch.device) -> Precision:
     """Return what `--amp` and `--amp-dtype` mean on a device: CPUs compute in bfloat16, whichever is asked for."""
     torch.set_float32_matmul_precision("high" if settings.fast_matmul or settings.amp else "highest")
     dtype = None

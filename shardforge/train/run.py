@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ def run_training(settings: Some, create_task: Callable[[Some, Ranks, RunLog], Ta
     if settings.smoke:
         settings = shrink_settings(settings)
     folder = Path(expand_home(settings.out)) / settings.run_name
-    with join_ranks(settings.device) as ranks, _open_log(folder, ranks) as log:
+    with join_ranks(settings.device) as ranks, open_log(folder, ranks) as log:
         torch.manual_seed(settings.seed)
         task = create_task(settings, ranks, log)
         task.model.to(ranks.device)
@@ -54,7 +55,8 @@ def describe_surprises(settings: Settings, ranks: Ranks) -> list[str]:
     norms, biases, embeddings = (settings.wd if decay is None else decay for decay in decays)
     batch = settings.batch_size * settings.grad_accum_steps * ranks.world
     rate, mean = scale_rate(settings, ranks.world), RGB_STATISTICS[settings.rgb_mode]
-    origin = "absolute" if settings.lr_scale is None else f"--lr {settings.lr:g} for a batch of {settings.lr_scale}"
+    reference = settings.reference_batch
+    origin = "absolute" if reference is None else f"--lr {settings.lr:g} for a batch of {reference}"
     lines = [
         f"device {ranks.device}, {ranks.world} processes, batch {batch} a step",
         f"lr {rate:g} ({origin}), {settings.lr_scheduler} by {settings.lr_scheduler_update}",
@@ -75,12 +77,14 @@ def describe_surprises(settings: Settings, ranks: Ranks) -> list[str]:
 
 
 @contextmanager
-def _open_log(folder: Path, ranks: Ranks) -> Iterator[RunLog]:
+def open_log(folder: Path, ranks: Ranks) -> Iterator[RunLog]:
+    """Open the log of a run; an error ends this rank's process where others would wait for it."""
     log = RunLog(folder, writes=ranks.first)
     try:
         yield log
     except ShardforgeError as error:
         if ranks.world > 1:  # the others would wait for this rank: end now, and let torchrun end them
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's own, where this rank is one of the others
             log.say(f"Error: {error}") if ranks.first else print(f"Error (rank {ranks.rank}): {error}", flush=True)
             log.close()
             os._exit(error.exit_code)

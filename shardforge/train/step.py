@@ -90,7 +90,12 @@ class Stepper:
 
 def seed_step(seed: int, epoch: int, step: int, rank: int) -> None:
     """Seed what a step draws (masks, dropout, mixing) from its place in the run: there is no state to keep."""
-    torch.manual_seed(derive_key(seed, epoch, step, rank) >> 1)
+    torch.manual_seed(derive_seed(seed, epoch, step, rank))
+
+
+def derive_seed(*parts: int) -> int:
+    """Return a seed for torch's generators from these numbers: seeds of different numbers are unrelated."""
+    return derive_key(*parts) >> 1
 
 
 def _wrap(model: nn.Module, settings: Settings, ranks: Ranks) -> nn.Module:

@@ -46,12 +46,16 @@ class Task(Protocol):
         """Prepare for an epoch, or the rest of it after `step` batches; `model.train()` has been called."""
         ...
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Return figures of the model after an epoch; called on all ranks."""
+    def evaluate(self, model: nn.Module, epoch: int) -> dict[str, float]:
+        """Return figures of the model after so many epochs; called on all ranks."""
         ...
 
     def picture(self, model: nn.Module, folder: Path, epoch: int) -> None:
         """Draw what there is to see after an epoch; called on the first rank."""
+        ...
+
+    def export(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return the weights that timm loads: of the encoder, or of the whole classifier."""
         ...
 
     def about(self) -> dict[str, Any]:

@@ -87,9 +87,10 @@ def _parse_about(metadata: dict[str, str] | None) -> dict[str, Any]:
 
 def _read_checkpoint(path: Path) -> Weights:
     from shardforge.train.checkpoint import load_checkpoint
+    from shardforge.train.probe import fold_norms
 
     content = load_checkpoint(path)
-    state = content["average"] or content["model"]
+    state = fold_norms(content["average"] or content["model"])
     if content["about"]["task"] == "mim":
         state = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
     return Weights(path, state, content["about"])

@@ -66,7 +66,7 @@ def training_transform(settings: Data, size: int) -> Transform:
     return _Augmentation(size, level, least, erase)
 
 
-def evaluation_transform(size: int) -> Transform:
+def evaluation_transform(size: int) -> Squash:
     """Return what is done to an image of the validation data: all of it, resized."""
     return Squash(size, size)
 

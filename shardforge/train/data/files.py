@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from shardforge import reasons
 from shardforge.errors import ImageError, UsageError
 from shardforge.loader.dataset import KEY, ShardDataset, Transform
 from shardforge.loader.storage import ShardReader
@@ -69,6 +70,7 @@ class FileDataset(ShardDataset):
         self.classes = tuple(classes) if classes is not None else _sort_classes(labels)
         self.index: Any = FileIndex(paths, _number(labels, self.classes), _fingerprint(paths, labels))
         self.sizes = [len(found) for _, found in tables]
+        self.lengths = [np.array([size], np.int64) for size in self.sizes]
         self.members = None
         self.transform = transform
         self.decode = True
@@ -81,7 +83,10 @@ class FileDataset(ShardDataset):
 
     def explain(self, error: ImageError, sample: int, name: str) -> ImageError:
         """Return the error with the path of the image that it is about."""
-        return ImageError(f"{self.index.key(sample)}: {error}", reason=error.reason)
+        key = self.index.key(sample)
+        if not os.access(path_from_text(key), os.R_OK):
+            return ImageError(f"{key}: is gone, or cannot be read any more; put it back", reason=reasons.VANISHED)
+        return ImageError(f"{key}: {error}", reason=error.reason)
 
 
 def _list_images(place: str) -> tuple[pa.Array, list[str | None]]:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from shardforge.dataset.layout import MANIFEST
 from shardforge.errors import UsageError
 from shardforge.loader.dataset import ShardDataset, Transform
-from shardforge.loader.inputs import check_size, open_all_inputs, read_classes
+from shardforge.loader.descriptions import read_classes
+from shardforge.loader.inputs import check_size, open_all_inputs
 from shardforge.loader.loader import ShardLoader
+from shardforge.train.data.augment import evaluation_transform
 from shardforge.train.data.files import FileDataset
+from shardforge.train.data.sampling import choose_sampler, count_epoch
 from shardforge.train.distributed import Ranks
 from shardforge.train.recipe.settings import Settings, expand_home
+
+#: Where recipes have their validation data.
+_VALIDATION = "data/validation"
 
 
 def open_dataset(
@@ -47,6 +54,28 @@ def open_dataset(
     return ShardDataset(sets, transform=transform)
 
 
+def open_validation(
+    settings: Settings, size: int, *, class_file: str | None = None, classes: Sequence[str] | None = None
+) -> ShardDataset:
+    """Return the validation data: `--val-path`, else a split of the training data, else `data/validation`.
+
+    Raises:
+        UsageError: there is none of them.
+    """
+    has_own = settings.wds_info or all(map(has_splits, settings.data_path))
+    if not settings.val_path and not has_own and not Path(_VALIDATION).exists():
+        raise UsageError("there are no images to evaluate on: --data-path has no splits; name some with --val-path")
+    return open_dataset(
+        settings.val_path or (settings.data_path if has_own else (_VALIDATION,)),
+        evaluation_transform(size),
+        info=() if settings.val_path else settings.wds_info,
+        shards=settings.wds,
+        splits=settings.wds_val_split,
+        class_file=class_file,
+        classes=classes,
+    )
+
+
 def is_shards(place: str) -> bool:
     """Tell whether a path names shards: tars, by name, braces or folder, or a manifest."""
     path = Path(place)
@@ -67,13 +96,17 @@ def training_loader(
     """Return the loader of shuffled training batches; `samples` makes epochs shorter than the dataset."""
     if samples is not None:
         check_size(samples, len(dataset), exact=False)
+        if settings.repeat:
+            raise UsageError(f"--repeat and a size of {samples:,} both say how long an epoch is: give one of them")
+    sampler = choose_sampler(dataset, settings)
     return ShardLoader(
         dataset,
         global_batch_size=settings.batch_size * ranks.world,
         members=members,
         seed=settings.seed,
+        sampler=sampler,
         repeats=settings.ra_reps if settings.ra_sampler else 1,
-        epoch_samples=samples,
+        epoch_samples=count_epoch(sampler, settings) if samples is None else samples,
         on_error="skip" if settings.skip_bad else "raise",
         num_workers=settings.workers,
         rank=ranks.rank,
@@ -81,8 +114,27 @@ def training_loader(
     )
 
 
+class Reading(Protocol):
+    """What evaluation asks of the options."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch, for each process."""
+        ...
+
+    @property
+    def workers(self) -> int | None:
+        """Workers of each process, None for one a core."""
+        ...
+
+    @property
+    def skip_bad(self) -> bool:
+        """Whether to go on where an image cannot be read."""
+        ...
+
+
 def evaluation_loader(
-    dataset: ShardDataset, settings: Settings, ranks: Ranks, *, members: Sequence[str], samples: int | None
+    dataset: ShardDataset, settings: Reading, ranks: Ranks, *, members: Sequence[str], samples: int | None = None
 ) -> ShardLoader:
     """Return the loader that shows each sample once over all ranks."""
     if samples is not None:

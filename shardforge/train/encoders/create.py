@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import timm
+from timm.models import model_entrypoint
 from torch import Tensor, nn
 
 from shardforge.errors import UsageError
@@ -32,6 +33,11 @@ class EncoderSpec:
     arguments: dict[str, Any] = field(default_factory=dict)
     size: tuple[int, int] = (224, 224)
     sincos: bool = False
+
+    @property
+    def family(self) -> str:
+        """The file of timm that defines the model, such as `vision_transformer`."""
+        return model_entrypoint(self.model.partition(".")[0]).__module__.rpartition(".")[2]
 
     def create(self) -> nn.Module:
         """Build the encoder with fresh weights.

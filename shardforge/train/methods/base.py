@@ -38,11 +38,13 @@ class Method(nn.Module, ABC):
         default_size: side of the images in the recipe.
         default_mask_ratio: share of the patches that the recipe hides.
         encoder_settings: arguments that the encoder must be built with.
+        family: the file of timm whose models alone have these arguments, None where there are none.
     """
 
     default_size: ClassVar[int] = 224
     default_mask_ratio: ClassVar[float] = 0.75
     encoder_settings: ClassVar[dict[str, Any]] = {}
+    family: ClassVar[str | None] = None
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from shardforge.errors import UsageError
+from shardforge.train.encoders import EncoderSpec
 from shardforge.train.methods.base import Method
 from shardforge.train.methods.crossmae import CrossMAE
 from shardforge.train.methods.dbot import DBOT
@@ -47,6 +48,19 @@ class MethodSpec:
     name: str
     kind: type[Method]
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def check_family(self, encoder: EncoderSpec) -> None:
+        """Refuse an encoder that cannot be built with `kind.encoder_settings`.
+
+        Raises:
+            UsageError: it is of another family.
+        """
+        if self.kind.family not in (None, encoder.family):
+            raise UsageError(
+                f"{self.name} needs an encoder of timm's {self.kind.family}.py, such as {self.kind.family}_small, not "
+                f"{encoder.name}: choose another one, or mae_vit for vision transformers, fcmae for ConvNeXt and "
+                "RegNet, simmim for most networks."
+            )
 
     def create(self, encoder: nn.Module, *, size: int | tuple[int, int], **settings: Any) -> Method:
         """Put the method around an encoder, which must have been built with `kind.encoder_settings`.

@@ -29,6 +29,7 @@ class HieraMAE(PixelMethod):
 
     default_mask_ratio: ClassVar[float] = 0.6
     encoder_settings: ClassVar[dict[str, Any]] = {"q_pool": 2}
+    family: ClassVar[str | None] = "hiera"
 
     def __init__(
         self,

@@ -21,6 +21,9 @@ from shardforge.errors import UsageError
 
 Settings = TypeVar("Settings")
 
+#: Config files of published recipes that come with the package, by name.
+RECIPES = {path.stem: path for path in sorted((Path(__file__).parent / "files").glob("*.toml"))}
+
 
 def flag(
     default: Any,
@@ -29,12 +32,15 @@ def flag(
     choices: Sequence[str] | None = None,
     least: float | None = None,
     also: str | None = None,
+    argument: bool = False,
 ) -> Any:
     """Return a dataclass field that is an option.
 
-    `least` is the lowest number allowed, `also` another spelling of the option.
+    `least` is the lowest number allowed, `also` another spelling of the option; with `argument` it is the word that
+    stands alone, without the name of an option.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "least": least, "also": also})
+    metadata = {"help": help, "choices": choices, "least": least, "also": also, "argument": argument}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def name_option(field: str) -> str:
@@ -60,7 +66,8 @@ def make_command(name: str, settings: type[Settings], run: Callable[[Settings], 
             type=click.Path(dir_okay=False),
             is_eager=True,
             callback=_read_defaults,
-            help="TOML or JSON file with values of these options, named as here; the command line wins.",
+            help="TOML or JSON file with values of these options, named as here, or a recipe that comes with the "
+            "package; the command line wins.",
         ),
         click.Option(["--print-config"], is_flag=True, help="Print the resolved options as JSON, and end."),
     ]
@@ -104,7 +111,9 @@ def _repeat_names(words: Sequence[str], many: set[str]) -> Iterable[str]:
             yield word
 
 
-def _make_option(field: dataclasses.Field[Any], hint: Any) -> click.Option:
+def _make_option(field: dataclasses.Field[Any], hint: Any) -> click.Parameter:
+    if field.metadata["argument"]:
+        return click.Argument([field.name])
     spellings = [name_option(field.name), *([field.metadata["also"]] if field.metadata["also"] else [])]
     several = get_origin(hint) is tuple
     kind = get_args(hint)[0] if several else next((part for part in get_args(hint) if part is not NoneType), hint)
@@ -137,11 +146,15 @@ def _read_defaults(ctx: click.Context, _: click.Parameter, path: str | None) -> 
     """Let the values of a file stand for options that the command line does not give."""
     if path is None:
         return None
+    if path in RECIPES:
+        path = str(RECIPES[path])
     try:
         text = Path(path).read_text(encoding="utf-8")
         values = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); name an existing file") from error
+        raise UsageError(
+            f"{path}: cannot be read ({error.strerror}); name an existing file, or one of {', '.join(RECIPES)}"
+        ) from error
     except ValueError as error:
         raise UsageError(f"{path}: not {'JSON' if path.endswith('.json') else 'TOML'} ({error}); mend it") from error
     values = {name.replace("-", "_"): value for name, value in values.items()}

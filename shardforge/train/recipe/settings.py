@@ -7,10 +7,13 @@ import os
 from dataclasses import dataclass
 
 from shardforge.errors import UsageError
+from shardforge.train.recipe.checks import check_settings
 from shardforge.train.recipe.options import flag
 
 OPTIMISERS = ("sgd", "adamw", "adam", "nadam", "nadamw", "radam", "rmsprop", "adagrad", "adamax")
 SCHEDULERS = ("constant", "cosine", "polynomial", "step", "multistep")
+#: Batch of `--auto-scale-lr` unless given, as in most recipes that state their rate for one.
+_BASE_BATCH = 256
 RGB_MODES = ("birder", "imagenet", "clip", "neutral", "none", "centered")
 
 
@@ -30,8 +33,33 @@ class Data:
     re_prob: float | None = flag(None, "Chance that a part of an image is erased. [default: by --aug-level]", least=0)
     ra_sampler: bool = flag(False, "Repeated augmentation: each batch shows its images several times, varied.")
     ra_reps: int = flag(3, "How often, with --ra-sampler.", least=1)
+    repeat: tuple[int, ...] = flag(
+        (), "Times that an epoch shows each image; one number for all of --data-path, or one for each.", least=1
+    )
+    data_weights: tuple[float, ...] = flag(
+        (), "Share of each of --data-path in an epoch, which is as long as all of them. [default: by their images]"
+    )
+    class_balanced: bool = flag(False, "Show all classes equally often, whatever they have of images.")
+    oversample_thr: float | None = flag(
+        None, "Share of the images below which a class is shown more often: sqrt(this / its share) times.", least=0
+    )
     skip_bad: bool = flag(False, "Go on where an image cannot be read, up to 1% of them; they are counted.")
     workers: int | None = flag(None, "Workers that read data, for each process. [default: the cores]", least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How good the network is between epochs."""
+
+    val_path: tuple[str, ...] = flag(
+        (), "Data to evaluate on. [default: --data-path where that has splits, else data/validation]", also="--data-val"
+    )
+    wds_val_split: tuple[str, ...] = flag(("validation",), "Splits of the manifests to evaluate on.")
+    knn_every: int | None = flag(
+        None, "Epochs between evaluations by nearest neighbours, for which images need labels. [default: none]", least=1
+    )
+    knn_k: int = flag(20, "Neighbours that vote, with --knn-every.", least=1)
+    knn_path: tuple[str, ...] = flag((), "Labelled data to look for neighbours in. [default: the training data]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +76,10 @@ class Optimisation:
     nesterov: bool = flag(False, "Nesterov momentum, for SGD.")
     lr: float = flag(0.1, "Learning rate; absolute unless --lr-scale is given.", least=0)
     lr_scale: int | None = flag(None, "Batch that --lr is meant for: the rate grows with the real batch.", least=1)
+    auto_scale_lr: bool = flag(False, "The rate grows with the real batch from --base-batch-size: linearly.")
+    base_batch_size: int | None = flag(
+        None, "Batch that --lr is meant for with --auto-scale-lr. [default: 256]", least=1
+    )
     lr_scale_type: str = flag("linear", "How it grows.", choices=("linear", "sqrt"))
     wd: float = flag(1e-4, "Weight decay, of norms and biases too unless the next options say otherwise.", least=0)
     norm_wd: float | None = flag(None, "Weight decay of normalisation layers. [default: --wd]", least=0)
@@ -58,6 +90,11 @@ class Optimisation:
     layer_decay: float | None = flag(None, "Factor of the learning rate from each layer to the one below.", least=0)
     layer_decay_min_scale: float = flag(0.0, "The least that --layer-decay makes of the learning rate.", least=0)
     clip_grad_norm: float | None = flag(None, "Largest norm of all gradients together.", least=0)
+
+    @property
+    def reference_batch(self) -> int | None:
+        """The batch that `lr` is meant for, None where it is absolute."""
+        return (self.base_batch_size or _BASE_BATCH) if self.auto_scale_lr else self.lr_scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +144,7 @@ class Running:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MimSettings(Data, Optimisation, Schedule, Running):
+class MimSettings(Data, Evaluation, Optimisation, Schedule, Running):
     """Options of `python -m shardforge.train.mim`."""
 
     network: str = flag(..., "Method: mae_vit, crossmae, fcmae, mae_hiera, simmim, dbot; see docs/training.md.")
@@ -125,7 +162,7 @@ class MimSettings(Data, Optimisation, Schedule, Running):
     save_frequency: int = flag(1, "Epochs between checkpoints.", least=1)
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_settings(self)
 
     @property
     def run_name(self) -> str:
@@ -137,21 +174,22 @@ class MimSettings(Data, Optimisation, Schedule, Running):
         """What files with the encoder's weights are called, without epoch: the name that fine-tuning looks for."""
         return f"{self.encoder}_mim" + (f"-{self.tag}" if self.tag else "")
 
+    @property
+    def training_splits(self) -> tuple[str, ...]:
+        """Splits of the manifests to train on."""
+        return self.wds_split
+
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneSettings(Data, Optimisation, Schedule, Running):
+class FinetuneSettings(Data, Evaluation, Optimisation, Schedule, Running):
     """Options of `python -m shardforge.train.finetune`."""
 
     network: str = flag(..., "Network, by Birder's name or timm's.")
     model_config: tuple[str, ...] = flag((), "Arguments of the network, for instance drop_path_rate=0.1.")
-    val_path: tuple[str, ...] = flag(
-        (), "Data to evaluate on. [default: --data-path where that has splits, else data/validation]", also="--data-val"
-    )
     wds_class_file: str | None = flag(None, "File with a class a line. [default: that of the shards]")
     wds_train_size: int | None = flag(None, "Images of an epoch. [default: all]", least=1)
     wds_val_size: int | None = flag(None, "Images to evaluate on; must be those that are there.", least=1)
     wds_training_split: tuple[str, ...] = flag(("training",), "Splits of the manifests to train on.")
-    wds_val_split: tuple[str, ...] = flag(("validation",), "Splits of the manifests to evaluate on.")
     smoothing_alpha: float = flag(0.0, "Label smoothing.", least=0)
     mixup_alpha: float | None = flag(None, "Alpha of mixup. [default: no mixup]", least=0)
     cutmix: bool = flag(False, "Mix parts of images.")
@@ -160,9 +198,14 @@ class FinetuneSettings(Data, Optimisation, Schedule, Running):
     model_ema_decay: float = flag(0.9999, "Decay of the average, for a run of batch 32 x 1 epoch.", least=0)
     reset_head: bool = flag(False, "Start with a new head, even if the classes are the same.")
     freeze_body: bool = flag(False, "Train the head alone: a linear probe.")
+    probe_norm: bool = flag(
+        False, "With --freeze-body: normalise features over the batch before the head, without a learnt scale."
+    )
 
     def __post_init__(self) -> None:
-        _check(self)
+        check_settings(self)
+        if self.probe_norm and not self.freeze_body:
+            raise UsageError("--probe-norm is part of a linear probe: add --freeze-body")
 
     @property
     def run_name(self) -> str:
@@ -174,43 +217,23 @@ class FinetuneSettings(Data, Optimisation, Schedule, Running):
         """What files with the weights are called, without epoch."""
         return self.run_name
 
+    @property
+    def training_splits(self) -> tuple[str, ...]:
+        """Splits of the manifests to train on."""
+        return self.wds_training_split
+
 
 Settings = MimSettings | FinetuneSettings
 
 
 def scale_rate(settings: Optimisation, world: int) -> float:
     """Return the learning rate of a run of `world` processes."""
-    if settings.lr_scale is None:
+    if settings.reference_batch is None:
         return settings.lr
-    factor = settings.batch_size * settings.grad_accum_steps * world / settings.lr_scale
+    factor = settings.batch_size * settings.grad_accum_steps * world / settings.reference_batch
     return settings.lr * (factor if settings.lr_scale_type == "linear" else factor**0.5)
 
 
 def expand_home(path: str) -> str:
     """Return a path with `~` replaced, as the shell does not inside quotes or after the first word of a list."""
     return os.path.expanduser(path)
-
-
-def _check(settings: Settings) -> None:
-    """Refuse options that contradict each other."""
-    if settings.aug_level > 10:
-        raise UsageError(f"--aug-level {settings.aug_level}: give 0 to 10")
-    if settings.resize_min_scale is not None and not 0 < settings.resize_min_scale <= 1:
-        raise UsageError(f"--resize-min-scale {settings.resize_min_scale}: is a share of the area; above 0, at most 1")
-    if settings.resume and settings.resume_epoch:
-        raise UsageError("--resume goes on from the latest checkpoint, --resume-epoch from that of an epoch: give one")
-    if settings.init_from and (settings.resume_epoch or settings.load_states or settings.load_scheduler):
-        raise UsageError("--init-from starts a new run from weights: leave out the options that continue one")
-    if (settings.load_states or settings.load_scheduler) and settings.resume_epoch is None:
-        raise UsageError("--load-states and --load-scheduler say what --resume-epoch loads: give it, or --resume")
-    begin = settings.resume_epoch or 0
-    if begin >= settings.epochs:
-        raise UsageError(f"--resume-epoch {begin} of --epochs {settings.epochs}: nothing is left; give more epochs")
-    if settings.warmup_epochs >= settings.epochs:
-        raise UsageError(f"--warmup-epochs {settings.warmup_epochs}: fills all {settings.epochs} epochs; give fewer")
-    if settings.opt_betas and len(settings.opt_betas) != 2:
-        raise UsageError(f"--opt-betas: takes two numbers, found {len(settings.opt_betas)}")
-    if settings.ra_sampler and settings.batch_size % settings.ra_reps:
-        raise UsageError(
-            f"--batch-size {settings.batch_size}: is no multiple of --ra-reps {settings.ra_reps}; make it one"
-        )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from timm.models import model_entrypoint
-
 from shardforge.train.encoders import resolve_encoder
 from shardforge.train.recipe.settings import Settings
 
@@ -37,8 +35,7 @@ def shrink_settings(settings: Some) -> Some:
 
 def narrow_encoder(name: str) -> dict[str, Any]:
     """Return the arguments that make an encoder tiny."""
-    family = model_entrypoint(resolve_encoder(name).model.partition(".")[0]).__module__.rpartition(".")[2]
-    return _NARROW.get(family, {})
+    return _NARROW.get(resolve_encoder(name).family, {})
 
 
 def shrink_size(name: str, size: int) -> int:
