@@ -111,7 +111,7 @@ class ShardDataset:
             ImageError: a member is missing or cannot be decoded; the message names shard, key and byte.
         """
         if isinstance(sample, slice):
-            return Samples(self, range(len(self))[sample])
+            return Samples(self.__getitem__, range(len(self))[sample])
         number = operator.index(sample)
         if not -len(self) <= number < len(self):
             raise IndexError(f"sample {number}: there are {len(self):,}")

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from shardforge.loader.index import ShardIndex
 
-if TYPE_CHECKING:
-    from shardforge.loader.dataset import ShardDataset
-
 
 class Samples(Sequence[Any]):
-    """A view of some samples of a dataset."""
+    """A view of those samples of a dataset that have these numbers; `read` reads one."""
 
-    def __init__(self, dataset: ShardDataset, numbers: range) -> None:
-        self.dataset = dataset
-        self.numbers = numbers
+    def __init__(self, read: Callable[[int], Any], numbers: range) -> None:
+        self._read = read
+        self._numbers = numbers
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self._numbers)
 
     def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
-            return Samples(self.dataset, self.numbers[place])
-        return self.dataset[self.numbers[place]]
+            return Samples(self._read, self._numbers[place])
+        return self._read(self._numbers[place])
 
 
 class Keys(Sequence[str]):

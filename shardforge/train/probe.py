@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from shardforge.errors import UsageError
-from shardforge.train.weights import classifier_names
+from shardforge.train.encoders.features import classifier_names
 
 _EPSILON = 1e-6
 _NORM, _LINEAR = ".probe_norm.", ".probe."

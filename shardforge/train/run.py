@@ -17,6 +17,7 @@ from shardforge.train.data.augment import RGB_STATISTICS
 from shardforge.train.distributed import Ranks, join_ranks
 from shardforge.train.log import RunLog
 from shardforge.train.loop import Trainer
+from shardforge.train.recipe.checks import check_settings
 from shardforge.train.recipe.options import dump_settings
 from shardforge.train.recipe.settings import Settings, expand_home, scale_rate
 from shardforge.train.recipe.smoke import shrink_settings
@@ -31,6 +32,7 @@ def run_training(settings: Some, create_task: Callable[[Some, Ranks, RunLog], Ta
     Raises:
         ShardforgeError: the options, the data or the weights cannot be used, or training cannot go on.
     """
+    check_settings(settings)
     if settings.smoke:
         settings = shrink_settings(settings)
     folder = Path(expand_home(settings.out)) / settings.run_name

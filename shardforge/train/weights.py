@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from shardforge.errors import UsageError
 from shardforge.files import atomic_write
+from shardforge.train.checkpoint import load_checkpoint
+from shardforge.train.encoders.features import classifier_names
+from shardforge.train.probe import fold_norms
 
 _ABOUT = "shardforge"
 
@@ -86,9 +89,6 @@ def _parse_about(metadata: dict[str, str] | None) -> dict[str, Any]:
 
 
 def _read_checkpoint(path: Path) -> Weights:
-    from shardforge.train.checkpoint import load_checkpoint
-    from shardforge.train.probe import fold_norms
-
     content = load_checkpoint(path)
     state = fold_norms(content["average"] or content["model"])
     if content["about"]["task"] == "mim":
@@ -125,12 +125,6 @@ def fit_weights(weights: Weights, model: nn.Module, *, keep_head: bool) -> Fitte
         )
     model.load_state_dict(loaded, strict=False)
     return fitted
-
-
-def classifier_names(model: nn.Module) -> tuple[str, ...]:
-    """Return the names of the modules that make classes of features."""
-    names = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _resize(path: Path, model: nn.Module, name: str, value: Tensor, own: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""What an encoder makes of whole images, as one vector each."""
+"""What an encoder makes of whole images, as one vector each, and the modules that make classes of it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def average_patches(encoder: Any, images: Tensor) -> Tensor:
@@ -25,3 +25,9 @@ def before_classifier(model: Any, images: Tensor) -> Tensor:
     """Return what a network's own classifier reads, [B, width]."""
     features: Tensor = model.forward_head(model.forward_features(images), pre_logits=True)
     return features.flatten(1)
+
+
+def classifier_names(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of the modules that make classes of features."""
+    names = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from shardforge.errors import UsageError
-
-if TYPE_CHECKING:
-    from shardforge.train.recipe.settings import Settings
+from shardforge.train.recipe.settings import FinetuneSettings, Settings
 
 
 def check_settings(settings: Settings) -> None:
@@ -19,6 +15,8 @@ def check_settings(settings: Settings) -> None:
     _check_data(settings)
     _check_start(settings)
     _check_rate(settings)
+    if isinstance(settings, FinetuneSettings) and settings.probe_norm and not settings.freeze_body:
+        raise UsageError("--probe-norm is part of a linear probe: add --freeze-body")
 
 
 def _check_data(settings: Settings) -> None:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from shardforge.errors import UsageError
-from shardforge.train.recipe.checks import check_settings
 from shardforge.train.recipe.options import flag
 
 OPTIMISERS = ("sgd", "adamw", "adam", "nadam", "nadamw", "radam", "rmsprop", "adagrad", "adamax")
@@ -161,9 +159,6 @@ class MimSettings(Data, Evaluation, Optimisation, Schedule, Running):
     re_prob: float | None = flag(0.0, "Chance that a part of an image is erased.", least=0)
     save_frequency: int = flag(1, "Epochs between checkpoints.", least=1)
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
     @property
     def run_name(self) -> str:
         """What the run's folder is called."""
@@ -201,11 +196,6 @@ class FinetuneSettings(Data, Evaluation, Optimisation, Schedule, Running):
     probe_norm: bool = flag(
         False, "With --freeze-body: normalise features over the batch before the head, without a learnt scale."
     )
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-        if self.probe_norm and not self.freeze_body:
-            raise UsageError("--probe-norm is part of a linear probe: add --freeze-body")
 
     @property
     def run_name(self) -> str:

@@ -13,9 +13,10 @@ from torch import nn
 from shardforge.errors import UsageError
 from shardforge.train.checkpoint import list_checkpoints
 from shardforge.train.encoders import ENCODERS, EncoderSpec, resolve_encoder
+from shardforge.train.encoders.features import classifier_names
 from shardforge.train.recipe.settings import expand_home
 from shardforge.train.use.preprocessing import Preprocessing, attach_preprocessing, find_rgb_mode
-from shardforge.train.weights import Weights, classifier_names, fit_weights, read_weights
+from shardforge.train.weights import Weights, fit_weights, read_weights
 
 _SUFFIXES = (".safetensors", ".pt")
 _BEST = "best.safetensors"
