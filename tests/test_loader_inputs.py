@@ -163,6 +163,11 @@ def test_missing_inputs_are_refused(tmp_path: Path, name: str) -> None:
         open_inputs(tmp_path / name)
 
 
+def test_a_file_of_another_kind_is_refused(photos: Path) -> None:
+    with pytest.raises(UsageError, match=r"photos\.csv: is neither an _info\.json, nor a tar"):
+        open_inputs(photos / "photos.csv")
+
+
 def test_commands_and_unknown_protocols_are_refused() -> None:
     with pytest.raises(UsageError, match="commands are not run"):
         open_inputs("pipe:curl https://example.org/a.tar")

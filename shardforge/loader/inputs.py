@@ -138,6 +138,10 @@ def _read_folder(text: str, split: str | None) -> ShardSet:
         if tars := list_tars(join_place(folder, name)):
             return ShardSet(tuple(map(Shard, tars)))
     tars = list_tars(folder)
+    if not tars and not is_remote(text) and Path(text).is_file():
+        raise UsageError(
+            f"{text}: is neither an _info.json, nor a tar, nor a .txt file that lists tars; give one of these"
+        )
     if not tars:
         raise UsageError(
             f"{hide_credentials(text)}: no {MANIFEST} and no tar in this folder; name a folder of shards, or the shards"
