@@ -21,6 +21,7 @@ from shardforge.train.handover import find_weights
 from shardforge.train.log import RunLog
 from shardforge.train.neighbours import open_neighbours
 from shardforge.train.probe import find_body, fold_norms, freeze_body, train_head
+from shardforge.train.precision import choose_precision
 from shardforge.train.recipe.options import make_command
 from shardforge.train.recipe.pairs import parse_pairs
 from shardforge.train.recipe.settings import FinetuneSettings
@@ -48,6 +49,7 @@ class FinetuneTask:
         self._spec = resolve_encoder(settings.network, size=size, num_classes=len(self.classes), settings=arguments)
         self.model = self.layered = self._spec.create()
         self._colours = Colours(settings.rgb_mode).to(ranks.device)
+        self._precision = choose_precision(settings, ranks.device)
         self._mixer = Mixer(settings, len(self.classes))
         self._criterion = nn.CrossEntropyLoss(label_smoothing=settings.smoothing_alpha)
         self.loader = training_loader(
@@ -87,7 +89,9 @@ class FinetuneTask:
         self._validation.set_epoch(0)
         for images, labels, valid in self._validation:
             images = self._colours(images.to(self._ranks.device, non_blocking=True))
-            counts.add(model(images), labels.to(self._ranks.device), valid.to(self._ranks.device))
+            with self._precision.autocast():
+                scores = model(images)
+            counts.add(scores, labels.to(self._ranks.device), valid.to(self._ranks.device))
         self._confusions = counts.confusions(self._ranks)
         figures = counts.results(self._ranks)
         if self._neighbours is not None:
