@@ -4,17 +4,20 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slurm lint format docs clean
+.PHONY: help demo test test-compiled test-slurm lint format docs clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is to make.
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: .venv/core ## Turn the photos in data/ into verified shards, in the folder demo/.
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
 test: .venv/dev lint ## Run the linters and the tests.
-	$(BIN)/pytest -m "not slurm and not recipes"
+	$(BIN)/pytest -m "not slurm and not compiled and not recipes"
+
+test-compiled: .venv/dev ## Run a recipe of each network through torch.compile (takes minutes and a C++ compiler).
+	$(BIN)/pytest -m compiled
 
 test-slurm: .venv/dev ## Run the tests that need Slurm (Debian: apt-get install slurm-wlm munge).
 	$(BIN)/pytest -m slurm

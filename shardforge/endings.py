@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
@@ -28,12 +30,20 @@ def one_line_errors() -> Iterator[None]:
         yield
     except ShardforgeError as error:
         _end(error.exit_code, f"Error: {error}")
-    except KeyboardInterrupt:
-        _end(_INTERRUPTED, "Interrupted: what is finished is kept; run the same command again to go on.")
+    except KeyboardInterrupt as error:
+        end_at_next_interrupt()
+        then = str(error) or "what is finished is kept; run the same command again to go on."
+        _end(_INTERRUPTED, f"Interrupted: {then}")
     except BrokenPipeError:
         _end(_CLOSED_PIPE)
     except OSError as error:  # the library has sentences of its own for what it expects of files
         _end(1, f"Error: {_explain(error)}")
+
+
+def end_at_next_interrupt() -> None:
+    """Let another Ctrl-C end the process at once, and not with a traceback out of the middle of its clearing up."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _end(status: int, line: str | None = None) -> NoReturn:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -94,7 +94,8 @@ def atomic_write(path: Path, *, scratch: Path | None = None) -> Iterator[IO[byte
     except OSError as error:
         raise explain_os_error(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong is said above
+            temporary.unlink()
 
 
 def sync_folder(folder: Path) -> None:
@@ -117,4 +118,6 @@ def explain_os_error(error: OSError, path: Path) -> DatasetError:
         return DatasetError(
             f"{path}: not writable ({os.strerror(error.errno)}); give it write permission or choose another folder"
         )
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return DatasetError(f"{path}: cannot be there, since a folder above it is a file; choose another folder")
     return DatasetError(f"{path}: {error.strerror or error}; what is finished is kept, run the same command again")

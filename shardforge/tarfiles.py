@@ -83,6 +83,8 @@ def iter_members(view: TarBytes) -> Iterator[Member]:
             name = bytes(view[data_offset : data_offset + data_size]).rstrip(b"\0")
         elif kind == _PAX:
             records = _read_pax(bytes(view[data_offset : data_offset + data_size]), position)
+            if any(keyword.startswith(b"GNU.sparse.") for keyword in records):
+                raise TarError(f"the member at byte {start} is sparse, which is not supported: write the tar anew")
             name = records.get(b"path", name)
             size = _read_decimal(records[b"size"], position) if b"size" in records else size
         elif kind not in _HEADER_ONLY_TYPES and kind not in (_GNU_LONG_LINK, _PAX_GLOBAL):

@@ -135,6 +135,7 @@ def test_verify_and_write_accept_card_and_catalog(db: Path, out: Path) -> None:
     write(db, out, *options, "--shard-samples", 10, "--replace")
     assert (out / "README.md").read_text() == card
     assert "catalog.parquet: a file beside the shards does not agree" in run("verify", out, code=1).stderr
+    assert "catalog.parquet: written again" in run("verify", out, "--repair").stderr
     assert read_card(out) != card
     run("verify", out)
 

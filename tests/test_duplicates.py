@@ -23,6 +23,7 @@ from shardforge.duplicates import MAX_DISTANCE, MIN_QUALITY, search
 from shardforge.duplicates.bands import WORDS, Hashes, measure_distances
 from shardforge.duplicates.hashing import hash_image
 from shardforge.duplicates.search import find_nearest, link_hashes, list_pairs
+from shardforge.duplicates.sheet import caption
 from shardforge.duplicates.store import parse_hashes
 from shardforge.errors import UsageError
 from shardforge.mapping import open_mapping
@@ -265,6 +266,13 @@ def test_the_report_lists_every_pair_and_draws_the_worst(db: Path, tmp_path: Pat
     with Image.open(folder / "pairs.png") as sheet:
         assert sheet.width > 1000
         assert len(sheet.convert("L").resize((60, 60)).getcolors()) > 50
+
+
+def test_captions_have_one_line_of_letters_that_can_be_drawn() -> None:
+    assert caption("photos:Möwe/a\nb 花.jpg", "Möwe", "train") == (
+        "photos:Mowe/a\\nb \\u82b1.jpg",
+        "label Mowe; split train",
+    )
 
 
 def test_splits_are_counted_where_there_are_some(db: Path) -> None:

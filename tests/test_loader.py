@@ -408,3 +408,23 @@ def test_bench_loader_measures(out: Path) -> None:
         assert found["samples_per_second"] > 0
         assert found["megabytes_per_second"] > 0
         assert 0 <= found["wait_share"] <= 1
+
+
+@pytest.mark.parametrize("option", ["--seconds", "--step-ms", "--cache-size"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_bench_loader_takes_finite_numbers(out: Path, option: str, value: str) -> None:
+    assert f"{value} is not a finite number" in run("bench-loader", out, option, value, code=2).stderr
+
+
+def test_bench_loader_of_tars_without_samples_or_images(tmp_path: Path) -> None:
+    for members, message in [
+        ((), "the dataset has no samples to read"),
+        (("a.cls",), "no sample has it; choose of cls, "),
+    ]:
+        tar = tmp_path / f"{len(members)}.tar"
+        with tarfile.open(tar, "w") as file:
+            for name in members:
+                file.addfile(tarfile.TarInfo(name))
+        said = run("bench-loader", tar, code=2).stderr
+        assert message in said
+        assert ("choose of cls, __key__" in said) == bool(members)

@@ -23,6 +23,8 @@ from shardforge.dataset.budget import Budget
 from shardforge.errors import BudgetExceededError, DatasetError, ImageError, TaskError, UsageError
 from shardforge.loader.dataset import ShardDataset
 from shardforge.loader.loader import ShardLoader
+from shardforge.loader.order import Chosen, Sampler, Sequential
+from shardforge.loader.pixels import Normalise
 from shardforge.loader.transforms import RandomResizedCrop
 
 SIDE = 32
@@ -173,6 +175,58 @@ def test_images_of_several_shapes_are_refused(out: Path) -> None:
         list(ShardLoader(dataset, global_batch_size=4, num_workers=0))
 
 
+def test_a_bad_first_image_is_skipped_with_a_transform_in_python(out: Path) -> None:
+    damage(first_shard(out), 0)
+    dataset = ShardDataset(out, split="train", transform=lambda image: np.asarray(image.resize((4, 4))))
+    loader = ShardLoader(dataset, global_batch_size=4, shuffle=False, num_workers=0, on_error="skip")
+    assert next(iter(loader))[0].shape == (4, 4, 4, 3)
+    assert [skipped.sample for skipped in loader.skipped] == [0]
+
+
+@pytest.mark.parametrize("workers", ["threads", "processes"])
+def test_only_the_latest_iterator_gets_batches(out: Path, workers: Any) -> None:
+    options: dict[str, Any] = {"global_batch_size": 4, "members": ("sample",), "seed": 3}
+    expected = [samples.tolist() for (samples,) in ShardLoader(crops(out), num_workers=0, **options)]
+    loader = ShardLoader(crops(out), workers=workers, num_workers=2, **options)
+    left = iter(loader)
+    next(left)
+    loader.set_epoch(0)
+    assert [samples.tolist() for (samples,) in loader] == expected
+    with pytest.raises(UsageError, match="use one iterator at a time, or a loader for each"):
+        next(left)
+    loader.close()
+
+
+def dawdle(image: Image.Image) -> np.ndarray:
+    time.sleep(0.1)
+    return np.zeros(3, np.uint8)
+
+
+def test_an_interrupted_wait_loses_no_batch(out: Path) -> None:
+    dataset = ShardDataset(out, split="train", transform=dawdle)
+    loader = ShardLoader(dataset, global_batch_size=2, members=("image", "sample"), num_workers=1, shuffle=False)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        batches = iter(loader)
+        next(batches)  # the worker is up, and the next batch takes 0.2 s
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            list(batches)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    loader.set_epoch(0)
+    again = iter(loader)
+    assert [next(again)[1].tolist() for _ in range(2)] == [[0, 1], [2, 3]]
+    loader.close()
+
+
+@pytest.mark.parametrize("sampler", [Sequential(1000), Chosen(Sequential(3), np.array([0, 1, -1]))])
+def test_a_sampler_of_other_data_is_refused(out: Path, sampler: Sampler) -> None:
+    loader = ShardLoader(crops(out), global_batch_size=500, sampler=sampler, num_workers=1)
+    with pytest.raises(UsageError, match=r"the sampler draws samples -?\d+ to \d+, the dataset has"):
+        list(loader)
+
+
 def test_a_shard_of_zeros_is_named(out: Path) -> None:
     shard = first_shard(out)
     before = shard.stat()
@@ -201,6 +255,12 @@ def test_a_shard_of_zeros_is_named(out: Path) -> None:
 def test_options_that_make_no_loader_are_refused(out: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ShardLoader(crops(out), **{"global_batch_size": 4, **options})
+
+
+def test_normalise_without_a_batched_transform_is_refused(out: Path) -> None:
+    normalise = Normalise((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    with pytest.raises(UsageError, match="normalise goes with transforms of"):
+        ShardLoader(ShardDataset(out, split="train"), global_batch_size=4, normalise=normalise)
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])

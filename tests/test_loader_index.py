@@ -18,8 +18,10 @@ from pipeline import as_nobody, manifest, prepare, run, write
 
 from shardforge.errors import DatasetError
 from shardforge.loader.index import ShardIndex, open_index
+from shardforge.loader.index.cache import choose_place
 from shardforge.loader.index.file import join_rows, write_columns
 from shardforge.loader.index.rows import Extent, ShardRows
+from shardforge.loader.index.shard_index import make_fingerprint
 from shardforge.loader.inputs import open_inputs
 from shardforge.loader.shards import ShardSet
 
@@ -81,6 +83,7 @@ def test_foreign_tars_are_read_as_webdataset_reads_them(tmp_path: Path, format: 
     members = {
         "b/0.JPG": b"image", "b/0.cls": b"7\n", "a.b.json": b"{}", "a.txt": b"hi", "__meta__": b"", ".hidden.jpg": b"",
         f"{long}.jpg": b"long", f"{long}.cls": b"3", "c.cls": b"cat", "no_extension": b"", "d.sci.txt": b"Aves",
+        "__e__.jpg": b"key", "README": b"between", ".e.cls": b"5", "__f__/g.jpg": b"meta", "__e__.cls": b"4",
     }  # fmt: skip
     index = open_tars(write_tar(tmp_path / "foreign.tar", members, format=format))
     import webdataset
@@ -95,8 +98,8 @@ def test_foreign_tars_are_read_as_webdataset_reads_them(tmp_path: Path, format: 
         for number in range(index.samples)
     ]
     assert found == expected
-    assert [index.find(sample["__key__"]) for sample in expected] == list(range(5))
-    assert index.labels.tolist() == [7, -1, 3, -1, -1]
+    assert [index.find(sample["__key__"]) for sample in expected] == list(range(6))
+    assert index.labels.tolist() == [7, -1, 3, -1, -1, 4]
 
 
 def test_keys_that_are_not_there(out: Path) -> None:
@@ -138,9 +141,34 @@ def test_time_of_change_alone_makes_an_index_anew(tmp_path: Path) -> None:
 def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", {"a.cls": b"1"})
     path = open_tars(tar).path
-    for content in (b"", b"nonsense", path.read_bytes()[:100]):
+    whole = path.read_bytes()
+    flipped = [whole.replace(word, other) for word, other in [(b"samples", b"sbmples"), (b'"cls"', b'"clt"')]]
+    for content in (b"", b"nonsense", whole[:20], whole[:100], *flipped):
         path.write_bytes(content)
         assert open_tars(tar).labels.tolist() == [1]
+        assert path.read_bytes() == whole
+
+
+def test_an_index_is_made_elsewhere_where_something_else_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tar = write_tar(tmp_path / "a.tar", {"a.cls": b"1"})
+    beside = open_tars(tar).path
+    beside.unlink()
+    beside.mkdir()
+    assert open_tars(tar).path.is_relative_to(tmp_path / "cache")
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match=r"file/index: cannot be made \(.*\), .* set XDG_CACHE_HOME"):
+        choose_place([beside, tmp_path / "file" / "index" / "name"])
+
+
+def test_an_index_of_another_split_is_refused(out: Path) -> None:
+    shutil.copy(out / "index" / "validation.parquet", out / "index" / "train.parquet")
+    with pytest.raises(
+        DatasetError, match=r"train\.parquet: has \d samples up to byte [\d,]+ for .*\.tar, but the manif"
+    ):
+        open_index([open_inputs(out, split="train")])
 
 
 def test_a_pickled_index_is_mapped_again(out: Path) -> None:
@@ -179,6 +207,11 @@ def test_fingerprint_tells_data_apart(tmp_path: Path) -> None:
     one = open_tars(write_tar(tmp_path / "a.tar", {"a.cls": b"1"})).fingerprint
     assert open_tars(write_tar(tmp_path / "b.tar", {"a.cls": b"1"})).fingerprint != one
     assert open_tars(write_tar(tmp_path / "a.tar", {"a.cls": b"1", "b.cls": b"1"})).fingerprint != one
+    odd = tmp_path / os.fsdecode(b"\xff.tar")
+    assert open_tars(write_tar(odd, {"a.cls": b"1"})).fingerprint != one
+    lengths = np.array([1])
+    signed = [make_fingerprint([f"https://a.org/a.tar?signature={name}/"], lengths, [None]) for name in ("b", "c")]
+    assert signed == [make_fingerprint(["https://a.org/a.tar"], lengths, [None])] * 2
 
 
 def test_processes_that_start_together_share_one_index(out: Path) -> None:
@@ -216,7 +249,7 @@ def test_read_only_shards_are_indexed_in_the_users_cache() -> None:
         (lambda data: data[:-1024], "without an end mark"),
         (lambda data: data[:700], "needs 1024 bytes"),
         (lambda data: b"\x01" + data[1:], "wrong checksum"),
-        (lambda data: b"", "expected a tar"),
+        (lambda data: b"", "the tar ends at byte 0"),
     ],
 )
 def test_a_torn_tar_is_named(tmp_path: Path, damage, message: str) -> None:

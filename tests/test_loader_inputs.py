@@ -109,7 +109,17 @@ def test_shard_index_of_wids(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"splits": {}}', '{"shardlist": [{"url": "a.tar"}]}', '{"shardlist": 3}']
+    "content",
+    [
+        "{",
+        "[]",
+        '{"splits": {}}',
+        '{"shardlist": [{"url": "a.tar"}]}',
+        '{"shardlist": 3}',
+        '{"shardlist": [{"url": "a.tar", "nsamples": 1e999}]}',
+        '{"shardlist": [{"url": "a.tar", "nsamples": 1, "filesize": "10240"}]}',
+        '{"splits": {"a": {"filenames": [], "shard_lengths": []}}, "shardforge": {"classes": {"count": 1, "file": 5}}}',
+    ],
 )
 def test_damaged_description_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "_info.json").write_text(content)
@@ -193,6 +203,19 @@ def test_manifests_with_different_classes_need_a_class_file(dataset: Path, tmp_p
     assert [len(each.classes or ()) for each in found] == [4, 4]
 
 
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a\0.tar\n")
+    (tmp_path / "index.json").write_text('{"shardlist": [{"url": "a\\u0000.tar", "nsamples": 1}]}')
+    for place in ("list.txt", "index.json", "folder\0"):
+        with pytest.raises(UsageError, match="holds a NUL"):
+            open_inputs(tmp_path / place)
+
+
+def test_only_line_feeds_part_the_names_of_classes(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("\ufeffAnas\u2028acuta\r\n\nAra\x85macao\n", newline="")
+    assert read_classes(tmp_path / "classes.txt") == ("Anas\u2028acuta", "", "Ara\x85macao")
+
+
 def test_class_file_must_hold_names(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
@@ -233,7 +256,7 @@ LABELS = np.array([0, 1, 2, 0, -1], np.int32)
 
 
 def test_subset_and_exclusions_by_key_table_and_number(tmp_path: Path) -> None:
-    (tmp_path / "keys.txt").write_text("e\n# a comment\nb\n\na\n")
+    (tmp_path / "keys.txt").write_text("\ufeffe\n# a comment\nb\n\na\n")
     (tmp_path / "keys.csv").write_text("key,reason\nb,blurred\nz,elsewhere\n")
     np.save(tmp_path / "numbers.npy", np.array([3, 4]))
     np.save(tmp_path / "mask.npy", LABELS == 0)
@@ -262,6 +285,8 @@ def test_relabelling_by_name_number_or_not_at_all(tmp_path: Path) -> None:
         ("a.txt", "a\nz\ny\n", "2 of 3 entries name no sample, the first of them entry 2"),
         ("a.csv", "name\na\n", "has no column key"),
         ("a.npy", "no array", "not npy"),
+        ("b.npy", "", "not npy"),
+        ("b.csv", "", "has no column key"),
         ("b.txt", "\n", "leave no sample"),
     ],
 )
@@ -278,6 +303,16 @@ def test_numbers_that_are_no_samples_are_refused(tmp_path: Path, array: np.ndarr
     np.save(tmp_path / "numbers.npy", array)
     with pytest.raises(UsageError, match="expected sample numbers from 0 to 4"):
         select_samples(Keys("abcde"), LABELS, subset=tmp_path / "numbers.npy")
+
+
+def test_labels_too_large_and_several_arrays_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("key,label\na,2147483648\n")
+    with pytest.raises(UsageError, match="neither a class nor the number of one"):
+        select_samples(Keys("abcde"), LABELS, relabel=tmp_path / "labels.csv")
+    with open(tmp_path / "several.npy", "wb") as file:
+        np.savez(file, LABELS, LABELS)
+    with pytest.raises(UsageError, match="holds several arrays"):
+        select_samples(Keys("abcde"), LABELS, subset=tmp_path / "several.npy")
 
 
 @pytest.mark.parametrize("label", ["whale", "3", "-1"])
@@ -309,5 +344,6 @@ def test_labels_of_another_rank_from_the_samples() -> None:
     ]
     with pytest.raises(UsageError, match=r"class 0: its samples differ in genus \(Anas, Ara\)"):
         find_ranks(np.array([0, 0], np.int32), "genus", lambda n: {"genus": genus[n]})
-    with pytest.raises(UsageError, match="has a family"):
-        find_ranks(LABELS, "family", lambda n: {"genus": genus[n]})
+    for read_json in (lambda n: {"genus": genus[n]}, lambda n: ["family"]):
+        with pytest.raises(UsageError, match="has a family"):
+            find_ranks(LABELS, "family", read_json)

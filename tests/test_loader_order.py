@@ -126,7 +126,8 @@ def test_class_weights_are_met_to_one_draw() -> None:
 
 
 @pytest.mark.parametrize(
-    "weights", [[1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 0.0, np.nan], [0.0, 0.0, 0.0], [1.0, 0.0, -1.0]]
+    "weights",
+    [[1.0, 1.0], [1.0, 1.0, 1.0], [1.0, 0.0, np.nan], [0.0, 0.0, 0.0], [1.0, 0.0, -1.0], [1e308, 0.0, 1e308]],
 )
 def test_class_weights_that_cannot_be_met_are_refused(weights: list[float]) -> None:
     labels = np.array([0, 2, 2, 2], np.int32)
@@ -193,7 +194,8 @@ def test_mixture_spreads_its_sources_over_the_epoch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "samples"), [([1.0, None], None), ([None, None], 10), ([1.0, 0.0], None), ([1e6, 1.0], 10)]
+    ("weights", "samples"),
+    [([1.0, None], None), ([None, None], 10), ([1.0, 0.0], None), ([1e6, 1.0], 10), ([1e308, 1e308], 10)],
 )
 def test_mixture_that_cannot_be_is_refused(weights: list[float | None], samples: int | None) -> None:
     with pytest.raises(UsageError, match="mixing"):

@@ -415,7 +415,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
         raise OSError(28, os.strerror(28))
 
     cache = ShardCache(tmp_path, 1 << 20)
-    with pytest.raises(DatasetError, match=r"no space left on the device; what is finished is kept: free some space"):
+    with pytest.raises(DatasetError, match=r"no space left on the device for a cache of 1,048,576 bytes; free some"):
         cache.open("a", 2, download)
     assert not list(tmp_path.iterdir())
 

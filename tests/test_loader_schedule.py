@@ -165,7 +165,7 @@ def test_impossible_schedules_are_refused(options: dict, message: str) -> None:
 
 def test_empty_dataset_is_refused() -> None:
     with pytest.raises(UsageError, match="no samples to read"):
-        shuffled([0], 4)
+        shuffled([0], 0)
 
 
 def test_step_beyond_the_epoch_is_an_error() -> None:
@@ -227,3 +227,11 @@ def test_state_of_another_run_is_refused(fingerprint: str, schedule: Schedule, m
 def test_damaged_state_is_refused(change: dict) -> None:
     with pytest.raises(UsageError, match="loader state"):
         LoaderState.from_dict({**state_at(shuffled([30, 40], 16), 0, 1), **change})
+
+
+@pytest.mark.parametrize("size", [None, 0, "16"])
+def test_state_with_a_damaged_batch_size_is_refused(size: object) -> None:
+    schedule = shuffled([30, 40], 16).describe()
+    state = LoaderState("f00d", {**schedule, "batch_size": size}, 0, 1)
+    with pytest.raises(UsageError, match="loader state: its batch size is"):
+        state.fit("f00d", schedule, rebatch=True)

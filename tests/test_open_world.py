@@ -202,6 +202,7 @@ def test_a_contradictory_hold_out_is_a_usage_error(hold_out: dict[str, Any], mes
         (HoldOut(share=Fraction(1, 4), rank="family"), "no usable record has a family"),
         (HoldOut(share=Fraction(1, 10**4)), "validation_unseen would have no taxon: 0 of 36 taxa .* --rule exact"),
         (HoldOut(taxa=("Nomen nudum",)), "validation_unseen would have no taxon"),
+        (HoldOut(share=Fraction(1, 4), keys=Fraction(1, 10**4)), "key_unseen would be empty .* hold out more taxa"),
         (HoldOut(taxa=tuple({r["species"] for r in RECORDS if r["species"]})), "leaves none for train"),
     ],
 )

@@ -42,6 +42,15 @@ def stored(db: Path) -> list[tuple[Any, ...]]:
         return mapping.rows("SELECT name, key, split, subset FROM splits ORDER BY name, key")
 
 
+def test_a_column_that_groups_nothing_is_warned_about(db: Path) -> None:
+    assert "Warning: --group-by group_id groups nothing" in split(db, "--group-by", "group_id").stderr
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute("UPDATE images SET group_id = 'x' WHERE key = 'k00'")
+    filled = split(db, "--group-by", "group_id")
+    assert filled.exit_code == 0
+    assert "groups nothing" not in filled.stderr
+
+
 def test_it_prints_a_table_of_counts(db: Path) -> None:
     result = split(db, "--val-split", "5", "--test-split", "2.5", "--rule", "exact", "--subset", "train_small=50")
     assert result.exit_code == 0

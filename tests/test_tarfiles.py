@@ -49,6 +49,17 @@ def test_members_are_those_of_the_standard_library(format: int) -> None:
     assert found == expected
 
 
+def test_sparse_members_of_pax_are_refused() -> None:
+    # GNU tar writes a map of the holes before the data, and another name, which readers without the format would take.
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("GNUSparseFile.1/a.jpg")
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a.jpg"}
+        tar.addfile(info)
+    with pytest.raises(TarError, match="the member at byte 0 is sparse"):
+        list(iter_members(memoryview(buffer.getvalue())))
+
+
 def test_offset_is_that_of_the_first_header_of_a_member() -> None:
     data = make_tar(tarfile.GNU_FORMAT, ["a.jpg", f"{'d' * 300}.jpg"])
     short, long = iter_members(memoryview(data))

@@ -82,6 +82,11 @@ def test_tables_are_cut_where_they_are_wide(capsys: pytest.CaptureFixture[str]) 
     ]
 
 
+def test_letters_that_would_break_a_table_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["name", "images"], [["a\nb\x1b[31m é", 1]])
+    assert capsys.readouterr().out.splitlines()[1:] == ["a\\nb\\x1b[31m é       1"]
+
+
 @pytest.mark.parametrize("reason", MEANING)
 def test_the_meaning_of_a_reason_is_never_cut(reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["reason", "images", "meaning"], [[reason, 9_999_999, MEANING[reason]]])

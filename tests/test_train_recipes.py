@@ -6,6 +6,8 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,7 +85,7 @@ def run(place: Path, program: str, words: list[str]) -> None:
 def prepare_weights(place: Path, words: list[str]) -> None:
     """Train what a fine-tuning recipe starts from: one epoch from scratch, saved as the epoch that it names."""
     network, tag, epoch = (words[words.index(name) + 1] for name in ("--network", "--tag", "--resume-epoch"))
-    folder = place / "models" / f"{network}_{tag}"
+    folder = place / "models" / "smoke" / f"{network}_{tag}"
     shutil.rmtree(folder, ignore_errors=True)
     start = words.index("--resume-epoch")
     without = [word for word in words[:start] + words[start + 2 :] if word not in ("--load-states", "--load-scheduler")]
@@ -93,17 +95,23 @@ def prepare_weights(place: Path, words: list[str]) -> None:
     assert read_weights(folder / f"{network}_{tag}_{epoch}.safetensors").about["task"] == "finetune"
 
 
+def compile_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda compiled: compiled)
+
+
 def check(recipe: str, place: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
-    if not compiled:
-        monkeypatch.setattr(torch, "compile", lambda compiled: compiled)
     program, words = words_of(recipe)
     network = words[words.index("--network") + 1]
     if program == "finetune":
-        prepare_weights(place, words)
-        start = place / "models" / f"{network}_{words[words.index('--tag') + 1]}"
+        with monkeypatch.context() as patched:
+            compile_nothing(patched)
+            prepare_weights(place, words)
+        start = place / "models" / "smoke" / f"{network}_{words[words.index('--tag') + 1]}"
         begun = next(start.glob(f"{network}_*.safetensors"))
+    if not compiled:
+        compile_nothing(monkeypatch)
     run(place, program, words)
-    newest = max((place / "models").glob("*/checkpoint_*.pt"), key=lambda path: path.stat().st_mtime_ns)
+    newest = max((place / "models" / "smoke").glob("*/checkpoint_*.pt"), key=lambda path: path.stat().st_mtime_ns)
     content = load_checkpoint(newest)
     assert content["updates"] >= 2
     assert all(bool(value.isfinite().all()) for value in content["model"].values() if value.is_floating_point())
@@ -116,6 +124,43 @@ def check(recipe: str, place: Path, monkeypatch: pytest.MonkeyPatch, compiled: b
 @pytest.mark.parametrize("recipe", [one for one in RECIPES if any(part in one for part in QUICK)], ids=name_of)
 def test_a_recipe_of_each_kind_runs_as_written(recipe: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check(recipe, place, monkeypatch, compiled=False)
+
+
+def first_of_each_network() -> list[str]:
+    """Return the first recipe of each `--network`, among those that ask for `--compile`."""
+    compiled = [recipe for recipe in RECIPES if "--compile" in shlex.split(recipe)]
+    return list({words_of(recipe)[1][1]: recipe for recipe in reversed(compiled)}.values())
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile on a CPU needs a C++ compiler")
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("recipe", first_of_each_network(), ids=name_of)
+def test_a_recipe_of_each_network_compiles(recipe: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(recipe, place, monkeypatch, compiled=True)
+
+
+@pytest.mark.parametrize("program", ["mim", "finetune"])
+def test_a_recipe_of_each_trainer_runs_on_two_processes(
+    program: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = next(one for one in RECIPES if words_of(one)[0] == program)
+    words = words_of(recipe)[1]
+    assert shlex.split(recipe)[:2] == ["torchrun", "--nproc_per_node=2"]
+    if program == "finetune":
+        compile_nothing(monkeypatch)
+        prepare_weights(place, words)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*torchrun, "-m", f"shardforge.train.{program}", *words, "--smoke"],
+        cwd=place,
+        env=os.environ | {"TORCHDYNAMO_DISABLE": "1", "OMP_NUM_THREADS": "1"},  # compiling has tests of its own
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("finished: ") == 1, done.stderr
 
 
 @pytest.mark.recipes

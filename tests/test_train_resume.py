@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pipeline import copy_images, prepare, write
 
 torch = pytest.importorskip("torch")
@@ -15,10 +16,12 @@ pytest.importorskip("timm")
 
 from shardforge.train.checkpoint import list_checkpoints, load_checkpoint  # noqa: E402
 from shardforge.train.finetune import main as finetune  # noqa: E402
+from shardforge.train.handover import find_weights  # noqa: E402
 from shardforge.train.log import read_log  # noqa: E402
 from shardforge.train.mim import main as mim  # noqa: E402
+from shardforge.train.recipe.settings import FinetuneSettings  # noqa: E402
 from shardforge.train.step import Stepper  # noqa: E402
-from shardforge.train.weights import read_weights  # noqa: E402
+from shardforge.train.weights import read_weights, write_weights  # noqa: E402
 
 pytestmark = pytest.mark.readers
 
@@ -118,6 +121,31 @@ def test_pretrained_encoder_loads_into_plain_timm_and_fine_tunes(shards: Path, t
     tuned = read_weights(tmp_path / "vit_tiny_patch16_224_mim" / "best.safetensors")
     assert torch.equal(tuned.state["blocks.0.attn.qkv.weight"], weights.state["blocks.0.attn.qkv.weight"])
     assert tuned.about["classes"] == (shards / "classes.txt").read_text().splitlines()
+
+
+def test_new_run_leaves_the_checkpoints_of_another_alone(shards: Path, tmp_path: Path) -> None:
+    words = (*_MIM, "--data-path", shards, "--epochs", "3", "--out", tmp_path)
+    run(mim, *words, "--stop-epoch", "2")
+    (folder,) = tmp_path.iterdir()
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
+    refused = CliRunner().invoke(mim, [str(word) for word in words])
+    assert refused.exit_code == 2
+    assert "holds a run already, up to checkpoint_0002.pt; --resume goes on with it" in refused.stderr
+    assert {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*")} == before
+    run(mim, *words, "--resume-epoch", "1", "--stop-epoch", "1")  # nothing to do but to set the later one aside
+    assert [saved.epoch for saved in list_checkpoints(folder)] == [1]
+    assert (folder / "checkpoint_0002.pt.old").exists()
+    run(mim, *words, "--smoke")
+    assert (tmp_path / "smoke" / folder.name / "checkpoint_0001.pt").exists()
+
+
+def test_epoch_to_go_on_from_is_one_of_fine_tuning(tmp_path: Path) -> None:
+    for folder, task in (("net_mim", "finetune"), ("mae_vit_net", "mim")):  # the newer one is of pre-training
+        (tmp_path / folder).mkdir()
+        write_weights(tmp_path / folder / "net_mim_3.safetensors", {"weight": torch.zeros(1)}, {"task": task})
+    found = find_weights(FinetuneSettings(network="net", tag="mim", resume_epoch=3, out=str(tmp_path)))
+    assert found is not None
+    assert found.about["task"] == "finetune"
 
 
 def test_two_processes_train_as_one(shards: Path, tmp_path: Path) -> None:

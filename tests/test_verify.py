@@ -181,6 +181,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "index_value",
         "index/train.parquet",
     ),
+    "index gone": (lambda out: (out / "index/train.parquet").unlink(), "index_missing", "index/train.parquet"),
     "index of other columns": (rename_index_column, "index_value", "index/train.parquet"),
     "edited offset": (edit_index("jpg_offset", lambda offset: offset + 512), "index_value", "index/train.parquet"),
     "edited CRC": (edit_index("json_crc32", lambda crc: crc ^ 1), "index_value", "index/train.parquet"),
@@ -221,6 +222,7 @@ def test_verify_in_a_pool_prints_bad_shards_only(out: Path, workers: int) -> Non
     found = run("verify", out / "_info.json", "--workers", workers, code=1)
     assert found.stdout == f"{out / SHARD}\n"
     assert "[member_bytes]" in found.stderr
+    assert found.stderr.endswith(f"Next: shardforge verify {out / '_info.json'} --repair\n")
 
 
 def test_a_shard_that_is_cut_while_it_is_read_is_a_problem(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,6 +338,8 @@ def test_a_manifest_of_another_tool(out: Path, tmp_path: Path) -> None:
         ([], "Give either INFO"),
         (["x/_info.json", "--shardlist", "y.tar"], "Give either INFO"),
         (["--shardlist", "y.tar", "--repair"], "need INFO"),
+        ([__file__], "tars go with --shardlist"),
+        (["--shardlist", "https://x.org/y.tar"], "download them first"),
     ],
 )
 def test_wrong_usage(arguments: list[str], message: str) -> None:
@@ -344,6 +348,12 @@ def test_wrong_usage(arguments: list[str], message: str) -> None:
 
 def test_no_such_manifest(tmp_path: Path) -> None:
     assert "not found" in run("verify", tmp_path / "_info.json", "--workers", 0, code=2).stderr
+
+
+def test_a_dataset_that_is_not_finished(out: Path) -> None:
+    (out / "_info.json").unlink()
+    shutil.rmtree(out / ".shardforge" / "shards")
+    assert "run the same `shardforge write` again" in run("verify", out, "--workers", 0, code=2).stderr
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,10 @@ def limit_to_dataset(mapping: Mapping, dataset: str) -> str:
     place = str(Path(dataset).resolve())
     found: list[str] = [out for _, out in known if out == place] or [out for name, out in known if name == dataset]
     if len(found) != 1:
-        there = ", ".join(f"{name} in {out}" for name, out in known) or "none"
         what = "several datasets of this name" if found else "no such dataset"
-        raise UsageError(f"--dataset {dataset}: {mapping.path} has {what}; give the folder of one that it has: {there}")
+        there = ", ".join(f"{name} in {out}" for name, out in known)
+        remedy = f"give the folder of one that it has: {there}" if known else "none was written from it yet"
+        raise UsageError(f"--dataset {dataset}: {mapping.path} has {what}; {remedy}")
     [folder] = found
     [(database,)] = mapping.rows("SELECT name FROM pragma_database_list WHERE name <> 'temp'")
     [(options,)] = mapping.rows("SELECT options FROM datasets WHERE out = $out", out=folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from shardforge.cli.options import cache_options, json_option, print_json, print_table
+from shardforge.cli.options import FiniteRange, cache_options, json_option, print_json, print_table
 
 
 @click.command("bench-loader", short_help="Measure how fast samples are read on this machine.")
@@ -18,12 +18,12 @@ from shardforge.cli.options import cache_options, json_option, print_json, print
 @click.option("--workers", type=click.IntRange(min=0), default=None, help="Threads. [default: one per core]")
 @click.option(
     "--step-ms",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=0.0,
     show_default=True,
     help="Pretend that a training step takes this long.",
 )
-@click.option("--seconds", type=click.FloatRange(min=0), default=10.0, show_default=True, help="How long to read.")
+@click.option("--seconds", type=FiniteRange(min=0), default=10.0, show_default=True, help="How long to read.")
 @cache_options
 @json_option
 def bench_loader_command(

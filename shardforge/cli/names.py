@@ -60,7 +60,7 @@ def read_names(texts: tuple[str, ...], language: str | None, label_is_name: bool
         raise UsageError(f"--language {language}: no such language; expected one such as en, deu or French")
     if not texts:
         if language is not None or label_is_name is not None:
-            raise UsageError("--language and --label-is-name need --names KIND:PATH; give the files of names, too")
+            raise UsageError("--language and --label-is-name need --names KIND:PATH; give the files again, too")
         return None
     if texts == ("none",):
         return NamesChoice(())

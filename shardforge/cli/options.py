@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,12 +53,23 @@ def executor_options(command: Command) -> Command:
     return command
 
 
+class FiniteRange(click.FloatRange):
+    """A range of numbers without infinity and NaN, which pass every comparison with an end that is open."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
 def cache_options(command: Command) -> Command:
     """Add `--cache-dir` and `--cache-size`: where shards behind URLs are kept."""
     for option in (
         click.option(
             "--cache-size",
-            type=click.FloatRange(min=0),
+            type=FiniteRange(min=0),
             default=32.0,
             show_default=True,
             help="GiB of remote shards kept; 0 keeps none and reads the parts that are needed.",
@@ -133,4 +145,6 @@ def _shorten(text: str, letters: int) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in str(value))

@@ -116,6 +116,9 @@ def warn_about(report: SplitReport) -> None:
             f"{groups} both taxa that training sees and held-out ones, or such of two splits "
             f"({report.held_out.conflict_images:,} images): they are other_heldout"
         )
+    if report.ungrouped:
+        column = report.parameters["group_by"]
+        _warn(f"--group-by {column} groups nothing: no usable image has a value in it, see `shardforge map --metadata`")
     if report.conflicts:
         pictures = report.parameters["near_duplicates"] is not None
         what = "picture" if pictures else "content"

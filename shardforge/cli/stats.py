@@ -73,6 +73,8 @@ def stats_command(db: Path, split_run: str | None, dataset: str | None, plot: Pa
 
     if split_run is not None and dataset is not None:
         raise click.UsageError("--dataset has the splits that were written: give it without --split-run.")
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise click.UsageError(f"--plot {plot}: is drawn as a PNG; give it a name that ends in .png.")
     figures = {**OF_IMAGES, **OF_MAPPING}
     folder = None
     with open_mapping(db) as mapping, Progress(quiet=as_json) as progress:
@@ -93,6 +95,8 @@ def stats_command(db: Path, split_run: str | None, dataset: str | None, plot: Pa
         print_json({"db": str(db), "dataset": folder, **found})
     else:
         _print(found, folder or str(db))
+    if plot is not None:
+        click.echo(f"{plot}: written", err=True)
 
 
 def _require_run(mapping: Mapping, name: str) -> None:

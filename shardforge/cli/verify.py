@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,8 @@ def verify_command(
         raise click.UsageError("--repair and --db need INFO: tars alone do not say where they came from.")
     if shardlist and level == "checksum":
         raise click.UsageError("--level checksum has nothing to compare --shardlist with: use size or decode.")
+    if info is not None and info.suffix != ".json" and info.is_file():
+        raise click.UsageError(f"{info}: is no _info.json and no folder of a dataset; tars go with --shardlist.")
     if info is not None and class_file is not None:
         raise click.UsageError("--class-file goes with --shardlist; INFO names its own.")
     with (
@@ -82,6 +85,10 @@ def verify_command(
             if repair and problems:
                 problems = _repair(info, level or "checksum", problems, db, pool, progress)
     _print_problems(root, problems, as_json=as_json)
+    if info is not None and not repair and _is_mendable(root, problems):
+        click.echo(f"Next: shardforge verify {shlex.quote(str(info))} --repair", err=True)
+    if problems:
+        click.get_current_context().exit(1)
 
 
 def _verify_tars(
@@ -121,12 +128,18 @@ def _verify_info(info: Path, level: str, db: Path | None, pool: Executor, progre
 def _repair(
     info: Path, level: str, problems: list[Problem], db: Path | None, pool: Executor, progress: Progress
 ) -> list[Problem]:
+    from shardforge.catalog.catalog import write_catalog
+    from shardforge.dataset.layout import CATALOG
     from shardforge.verify.repair import repair_dataset
 
     for problem in problems:
         click.echo(str(problem), err=True)
-    for line in repair_dataset(info, problems, pool, progress=progress):
+    lines = repair_dataset(info, [problem for problem in problems if problem.file != CATALOG], pool, progress=progress)
+    for line in lines:
         click.echo(line, err=True)
+    if any(problem.file == CATALOG for problem in problems):
+        write_catalog(info.parent, progress=progress)
+        click.echo(f"{CATALOG}: written again", err=True)
     return _verify_info(info, level, db, pool, progress)
 
 
@@ -138,5 +151,10 @@ def _print_problems(root: Path, problems: list[Problem], *, as_json: bool) -> No
             click.echo(str(problem), err=True)
         for path in dict.fromkeys(str(root / problem.file) for problem in problems if problem.shard):
             click.echo(path)
-    if problems:
-        click.get_current_context().exit(1)
+
+
+def _is_mendable(root: Path, problems: list[Problem]) -> bool:
+    """Return whether --repair can mend any of them: the dataset has its plan, and not the mapping alone is wrong."""
+    from shardforge.dataset.layout import Layout
+
+    return Layout(root).plan.exists() and any(not problem.code.startswith("mapping_") for problem in problems)

@@ -116,7 +116,9 @@ def read_manifest(path: Path) -> Manifest:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise ManifestMissingError(f"{path}: not found; give the path of a dataset's _info.json") from error
+        started = Layout(path.parent).plan.exists()
+        remedy = "run the same `shardforge write` again to finish it" if started else "name the folder of a dataset"
+        raise ManifestMissingError(f"{path}: not found; {remedy}") from error
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read ({error.strerror}); give it read permission") from error
     except (ValueError, RecursionError) as error:
@@ -152,6 +154,8 @@ def _read_ours(path: Path | str, ours: Any) -> dict[str, Any]:
     classes = ours.get("classes")
     if classes is not None and not (isinstance(classes, dict) and isinstance(classes.get("count"), int)):
         raise ManifestError(f'{path}: "classes" of "shardforge" must be null or an object with a "count"')
+    if classes and not _is_file_name(classes.get("file", CLASSES)):
+        raise ManifestError(f'{path}: "file" of the "classes" of "shardforge" must be the name of a file')
     return ours
 
 
@@ -179,9 +183,9 @@ def _split_entry(name: str, shards: list[Receipt]) -> dict[str, Any]:
     }
 
 
-def _is_file_name(text: str) -> bool:
+def _is_file_name(text: Any) -> bool:
     try:
-        return b"\0" not in os.fsencode(text) and bool(text)
+        return isinstance(text, str) and b"\0" not in os.fsencode(text) and bool(text)
     except UnicodeEncodeError:
         return False
 

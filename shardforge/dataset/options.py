@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -129,8 +130,8 @@ def default_seed(mapping: Mapping, run: str) -> int:
 def missing_run(mapping: Mapping, run: str) -> UsageError:
     """Return the error for a split run that the mapping does not have."""
     known = [name for (name,) in mapping.rows("SELECT name FROM split_runs ORDER BY name")]
-    there = f"it has {', '.join(known)}" if known else "it has none"
+    there = f"it has {', '.join(known)}; choose one, or make it" if known else "make it first"
     return UsageError(
-        f"{mapping.path}: has no split run called {run}; {there}: make it by "
-        f"`shardforge split --db {mapping.path} --name {run} --seed 17`"
+        f"{mapping.path}: has no split run called {run}; {there}: "
+        f"`shardforge split --db {shlex.quote(str(mapping.path))} --name {shlex.quote(run)} --seed 17`"
     )

@@ -66,9 +66,9 @@ class DuplicateReport:
 
 def count_duplicates(mapping: Mapping, split_run: str) -> DuplicateReport:
     """Return the counts of what is stored, with the splits of one run (that need not exist)."""
-    counted = {row[0]: KindCount(*row) for row in mapping.rows(mapping.query("count_duplicates"), name=split_run)}
+    counted = {row[0]: KindCount(*row) for row in mapping.rows(mapping.query("select_duplicate_kinds"), name=split_run)}
     kinds = [counted.get(kind, KindCount(kind, 0, 0, 0, 0, 0, 0)) for kind in ("exact", "near")]
-    rows = mapping.rows(mapping.query("list_largest_clusters"), name=split_run, most=_LARGEST)
+    rows = mapping.rows(mapping.query("select_largest_clusters"), name=split_run, most=_LARGEST)
     largest = [LargeCluster(*row) for row in rows]
     if not mapping.rows("SELECT 1 FROM split_runs WHERE name = $name", name=split_run):
         kinds = [replace(kind, across_splits=None) for kind in kinds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,14 @@ def mapped_picture(mapping: Mapping, key: str, lines: Sequence[str]) -> Picture:
 
 def caption(image: str, label: str | None, split: str | None) -> tuple[str, str]:
     """Return the lines under a picture."""
-    return image, "; ".join([f"label {label}" if label else "no label", *([f"split {split}"] if split else [])])
+    about = "; ".join([f"label {label}" if label else "no label", *([f"split {split}"] if split else [])])
+    return _drawable(image), _drawable(about)
+
+
+def _drawable(text: str) -> str:
+    """Return a text in the letters that Pillow's font has, all ASCII: accents go, what is left stands as its escape."""
+    letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return "".join(x if x.isascii() and x.isprintable() else x.encode("unicode_escape").decode() for x in letters)
 
 
 def write_sheet(path: Path, pairs: Sequence[PicturePair]) -> None:

@@ -79,8 +79,8 @@ def read_hashes(mapping: Mapping, min_quality: int = MIN_QUALITY) -> tuple[pa.Ch
 
 
 def count_unsearched(mapping: Mapping, min_quality: int = MIN_QUALITY) -> dict[str, int]:
-    """Return the usable images that are not compared by their pictures, by why; see sql/count_unsearched.sql."""
-    return dict(mapping.rows(mapping.query("count_unsearched"), min_quality=min_quality))
+    """Return the usable images that are not compared by their pictures, by why; see sql/select_unsearched.sql."""
+    return dict(mapping.rows(mapping.query("select_unsearched"), min_quality=min_quality))
 
 
 def parse_hashes(texts: pa.ChunkedArray) -> Hashes:

@@ -22,6 +22,9 @@ from shardforge.loader.transforms import BatchTransform
 
 _TORCH = find_spec("torch") is not None
 
+#: Samples that are tried for what a transform makes of an image; the first may be bad, or not be drawn at all.
+_LAYOUT_SAMPLES = 100
+
 #: Ask for whether a row of a batch is a sample of its own, and for its sample's number.
 VALID, SAMPLE = "valid", "sample"
 
@@ -97,20 +100,33 @@ class BatchMaker:
         return transform if isinstance(transform, BatchTransform) else None
 
     def _find_layout(self) -> ArrayLayout | None:
-        """Return the layout of one transformed image: that of the transform, or of what it makes of the first one."""
+        """Return the layout of one transformed image: that of the transform, or of what it makes of the first."""
         if self._batch_transform is not None:
             width, height = self._batch_transform.size
             return ArrayLayout((3, height, width), np.dtype(np.float32 if self._normalise else np.uint8))
         if self._dataset.transform is None or self._image is None:
             return None
-        first = np.zeros(1, np.int64)
         with own_randomness():
-            data = self._dataset.read_columns(first, [self._image])[self._image][0]
-            made = self._dataset.decode_value(0, self._image, data)
+            made = self._make_first(self._image)
         if not hasattr(made, "__array__") or not hasattr(made, "dtype"):
             return None
         array = np.asarray(made)
         return ArrayLayout(array.shape, array.dtype)
+
+    def _make_first(self, name: str) -> Any:
+        """Return the transformed image of the first of some samples that has a good one.
+
+        Raises:
+            ImageError: none has; the error is that of the first.
+        """
+        errors = []
+        for sample in range(min(len(self._dataset), _LAYOUT_SAMPLES)):
+            data = self._dataset.read_columns(np.array([sample]), [name])[name][0]
+            try:
+                return self._dataset.decode_value(sample, name, data)
+            except ImageError as error:
+                errors.append(error)
+        raise errors[0]
 
     def _transform_all(
         self, transform: BatchTransform, data: list[Any], batch: GlobalBatch, images: npt.NDArray[Any]

@@ -191,10 +191,11 @@ def _open_sets(inputs: Place | Sequence[Place] | Sequence[ShardSet], split: str 
 
 def check_members(members: Sequence[str], extensions: Sequence[str]) -> None:
     """Refuse members that no sample has."""
+    image = (IMAGE,) if any(map(is_image, extensions)) else ()
+    known = (*extensions, *image, KEY)
     for name in members:
-        known = name in extensions or name == KEY or (name == IMAGE and any(map(is_image, extensions)))
-        if not known:
-            raise UsageError(f"member {name!r}: no sample has it; choose of {', '.join((*extensions, IMAGE, KEY))}")
+        if name not in known:
+            raise UsageError(f"member {name!r}: no sample has it; choose of {', '.join(known)}")
 
 
 def missing_member() -> ImageError:

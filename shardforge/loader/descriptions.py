@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from typing import Any
 
 from shardforge.dataset.layout import MANIFEST
@@ -52,8 +53,8 @@ def _choose_split(text: str, content: dict[str, Any], split: str | None) -> str:
     for name in meant:
         if name in names:
             return str(name)
-    problem = f"no split {split}" if split else "several splits"
-    raise UsageError(f"{hide_credentials(text)}: {problem}; choose one of {', '.join(names)}")
+    problem, how = (f"no split {split}", "") if split else ("several splits", " with split=NAME or --wds-split NAME")
+    raise UsageError(f"{hide_credentials(text)}: {problem}; choose one of {', '.join(names)}{how}")
 
 
 def _read_shardlist(text: str, content: dict[str, Any], split: str | None) -> ShardSet:
@@ -64,14 +65,19 @@ def _read_shardlist(text: str, content: dict[str, Any], split: str | None) -> Sh
     try:
         base = join_place(folder_of(text), content.get("base") or "")
         shards = tuple(
-            Shard(join_place(base, shard["url"]), int(shard["nsamples"]), shard.get("filesize"))
+            Shard(join_place(base, shard["url"]), operator.index(shard["nsamples"]), _read_size(shard.get("filesize")))
             for shard in content["shardlist"]
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ManifestError(
-            f'{hide_credentials(text)}: each entry of "shardlist" must have a "url" and a number "nsamples"'
+            f'{hide_credentials(text)}: each entry of "shardlist" must have a "url" and a whole number "nsamples", and '
+            'may have a whole number "filesize"; mend it'
         ) from error
     return ShardSet(shards)
+
+
+def _read_size(size: Any) -> int | None:
+    return None if size is None else operator.index(size)
 
 
 def read_classes(place: Place) -> tuple[str, ...]:
@@ -82,11 +88,11 @@ def read_classes(place: Place) -> tuple[str, ...]:
     """
     name = normalise_place(place)
     try:
-        classes = tuple(read_place(name).decode("utf-8").splitlines())
+        lines = read_place(name).decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{hide_credentials(name)}: not UTF-8 ({error}); a class file holds one name a line"
         ) from error
-    if not classes:
+    if not lines:
         raise UsageError(f"{hide_credentials(name)}: holds no class; a class file holds one name a line")
-    return classes
+    return tuple(lines.split("\n"))  # not splitlines(), to which more characters end a line

@@ -19,8 +19,9 @@ from shardforge.loader.distributed import find_rank
 from shardforge.loader.lookahead import Lookahead
 from shardforge.loader.order import BLOCK_SHARDS, Sampler, Sequential, Shuffled
 from shardforge.loader.pixels import Normalise
-from shardforge.loader.schedule import Last, Schedule
+from shardforge.loader.schedule import GlobalBatch, Last, Schedule
 from shardforge.loader.state import LoaderState
+from shardforge.loader.transforms import BatchTransform
 from shardforge.loader.workers import Batch, Kind, Workers, plan_workers
 
 _log = logging.getLogger(__name__)
@@ -90,8 +91,13 @@ class ShardLoader:
         self._lookahead = Lookahead(self.schedule, dataset.index) if dataset.index.reader.storage.ahead else None
         self._epoch = self._step = 0
         self._begun = self._resumed = False
+        self._iterations = 0
         if on_error not in ("raise", "skip"):
             raise UsageError(f"on_error {on_error!r}: not known; choose raise, skip")
+        if normalise is not None and not (dataset.decode and isinstance(dataset.transform, BatchTransform)):
+            raise UsageError(
+                "normalise goes with transforms of shardforge.loader.transforms; others must do it themselves"
+            )
         if last == "exact" and self.world > 1 and VALID not in self.members:
             raise UsageError(f'evaluation on {self.world} ranks pads their last batches: ask for the member "{VALID}"')
 
@@ -137,6 +143,7 @@ class ShardLoader:
             ImageError: a sample is bad, and none are to be skipped.
             BudgetExceededError: more samples are bad than may be skipped.
             TaskError: a worker died.
+            UsageError: a later iterator of this loader has taken over.
         """
         # Trainers ask for an iterator without using it; as a generator, this does nothing before the first batch.
         if self._begun:
@@ -157,24 +164,48 @@ class ShardLoader:
             self._workers = self._plan.start(self._maker, rows=-(-self.schedule.batch_size // self.world))
             self._stop = weakref.finalize(self, self._workers.close)
         workers = self._workers
+        workers.discard()  # what an iterator that was left in mid-epoch had asked for
+        self._iterations += 1
+        number = self._iterations
         steps = self.schedule.steps(epoch)
         submitted = first
         try:
             for step in range(first, steps):
+                self._check_turn(number)
                 while submitted < min(steps, step + workers.capacity):
                     if self._lookahead is not None:
                         self._lookahead.advance(epoch, submitted)
                     batch = self.schedule.batch(epoch, submitted)
+                    self._check_numbers(batch)
                     workers.submit(self.schedule.share(batch, self.rank, self.world))
                     submitted += 1
                 self._step = step + 1
                 yield self._finish(workers.collect())
-        except Exception:
-            self.close()
+        except GeneratorExit:
+            raise
+        except BaseException:  # Ctrl-C, too, which may leave half an answer in a worker's pipe
+            if number == self._iterations:
+                self.close()
             raise
         finally:
-            workers.discard()
+            if number == self._iterations:
+                workers.discard()
         self._report(epoch)
+
+    def _check_turn(self, number: int) -> None:
+        if number != self._iterations:
+            raise UsageError(
+                "this loader was iterated anew since, and gives its batches to the latest iterator alone; use one "
+                "iterator at a time, or a loader for each"
+            )
+
+    def _check_numbers(self, batch: GlobalBatch) -> None:
+        """Refuse what a sampler made for other data asks for; negative numbers would count from the end."""
+        if batch.samples.min() < 0 or batch.samples.max() >= len(self.dataset):
+            raise UsageError(
+                f"the sampler draws samples {batch.samples.min()} to {batch.samples.max()}, the dataset has "
+                f"{len(self.dataset):,}; make the sampler from this dataset's lengths, labels or weights"
+            )
 
     def _finish(self, batch: Batch) -> tuple[Any, ...]:
         """Return the members of a batch in the order asked for."""

@@ -78,7 +78,7 @@ def _share_draws(sources: Sequence[Source], samples: int | None) -> Int64Array:
     whole = np.array([source.sampler.samples for source in sources], np.int64)
     if not weights and samples is None:
         return whole
-    if len(weights) != len(sources) or not all(0 < weight < float("inf") for weight in weights):
+    if len(weights) != len(sources) or not all(weight > 0 for weight in weights) or not sum(weights) < float("inf"):
         raise UsageError("mixing: give every source a weight above 0, or none of them one and no number of samples")
     quotas = np.diff(divide_draws(int(whole.sum()) if samples is None else samples, np.array(weights)))
     if not quotas.all():

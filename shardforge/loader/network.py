@@ -144,7 +144,8 @@ def _find_reason(error: BaseException) -> BaseException:
 
 def _explain(error: BaseException, url: str, attempts: int) -> str:
     error = _find_reason(error)
-    what = hide_credentials(str(error)).replace(hide_credentials(url), "").strip(" ,:") or "no answer"
+    said = " ".join(str(error).split())  # some quote the answer over several lines
+    what = hide_credentials(said).replace(hide_credentials(url), "").strip(" ,:") or "no answer"
     tried = f" after {attempts} attempts" if attempts > 1 else ""
     kind = "not found" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {what}"
     return (

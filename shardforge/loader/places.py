@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shardforge.errors import UsageError
-from shardforge.loader.network import Retries, connect, is_there, limit_time
+from shardforge.loader.network import Retries, connect, hide_credentials, is_there, limit_time
 
 Answer = TypeVar("Answer")
 
 
 def normalise_place(name: str | os.PathLike[str]) -> str:
-    """Return a path or URL as text, `file://` as the path that it stands for."""
+    """Return a path or URL as text, `file://` as the path that it stands for.
+
+    Raises:
+        UsageError: no file can be called that.
+    """
     text = os.fspath(name)
+    if "\0" in text:
+        raise UsageError(f"{hide_credentials(text)!r}: holds a NUL, so no file is called that; mend the name")
     return text.removeprefix("file://") if text.startswith("file:///") else text
 
 
@@ -31,7 +37,12 @@ def folder_of(name: str) -> str:
 
 
 def join_place(folder: str, name: str) -> str:
-    """Return where `name` is as seen from `folder`; a URL or an absolute path stands for itself."""
+    """Return where `name` is as seen from `folder`; a URL or an absolute path stands for itself.
+
+    Raises:
+        UsageError: no file can be called that.
+    """
+    name = normalise_place(name)
     if is_remote(name):
         return name
     return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else str(Path(folder, name))

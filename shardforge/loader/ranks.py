@@ -47,7 +47,7 @@ def read_rank_table(path: Path, rank: str, classes: Sequence[str]) -> list[str]:
     return [names[name] for name in classes]
 
 
-def find_ranks(labels: Int32Array, rank: str, read_json: Callable[[int], dict[str, Any]]) -> list[str]:
+def find_ranks(labels: Int32Array, rank: str, read_json: Callable[[int], Any]) -> list[str]:
     """Return the name in `rank` for each class, from the `.json` member of the first and last sample of the class.
 
     `read_json` returns that member of a sample. Two samples a class tell whether the class decides the rank at all.
@@ -57,7 +57,7 @@ def find_ranks(labels: Int32Array, rank: str, read_json: Callable[[int], dict[st
     """
     names: list[str] = []
     for label, (first, last) in enumerate(_find_ends(labels)):
-        found = {str(read_json(sample).get(rank) or "") for sample in (first, last) if sample >= 0}
+        found = {_read_rank(read_json(sample), rank) for sample in (first, last) if sample >= 0}
         if len(found) > 1:
             raise UsageError(
                 f"class {label}: its samples differ in {rank} ({', '.join(sorted(found))}), so the class does not "
@@ -67,6 +67,11 @@ def find_ranks(labels: Int32Array, rank: str, read_json: Callable[[int], dict[st
     if not any(names):
         raise UsageError(f"no sample's .json has a {rank}; give a table of classes with this column")
     return names
+
+
+def _read_rank(content: Any, rank: str) -> str:
+    """Return what a sample's `.json` says of the rank, nothing where it is not an object."""
+    return str(content.get(rank) or "") if isinstance(content, dict) else ""
 
 
 def _find_ends(labels: Int32Array) -> np.ndarray:

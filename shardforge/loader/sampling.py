@@ -105,8 +105,10 @@ def _group_by_class(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.uint32]:
 
 
 def _check_weights(weights: FloatArray) -> None:
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise UsageError("sampling weights must be finite numbers of at least 0, one of them above 0")
+    with np.errstate(over="ignore"):
+        total = np.sum(weights, dtype=np.float64)
+    if not ((weights >= 0).all() and 0 < total < np.inf):
+        raise UsageError("sampling weights must be at least 0, one of them above 0, and their sum finite")
 
 
 def _check_class_weights(weights: FloatArray, counts: Int64Array) -> None:

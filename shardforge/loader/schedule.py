@@ -156,13 +156,13 @@ def _check_request(sampler: Sampler, draws: int, batch_size: int, last: str, rep
     """Refuse what no schedule can be made of."""
     if last not in get_args(Last):
         raise UsageError(f"last batch '{last}': not known; choose {', '.join(get_args(Last))}")
+    if sampler.samples < 1 or draws < 1:
+        raise UsageError("the dataset has no samples to read; check the split, and what subsets and exclusions leave")
     if batch_size < 1 or repeats < 1 or batch_size % repeats:
         raise UsageError(
             f"global batch of {batch_size} with {repeats} repeats: give a batch that is a multiple of the repeats, "
             "both at least 1"
         )
-    if sampler.samples < 1 or draws < 1:
-        raise UsageError("the dataset has no samples to read; check the split, and what subsets and exclusions leave")
     if last == "exact" and (repeats > 1 or draws != sampler.samples):
         raise UsageError(
             f"an exact epoch shows each of its {sampler.samples:,} samples once; leave out repeats, and other sizes"

@@ -17,6 +17,9 @@ from shardforge.loader.randomness import Int64Array
 
 Int32Array = npt.NDArray[np.int32]
 
+#: More than labels can be, where no class file says how many there are.
+_MOST_CLASSES = 1 << 31
+
 
 class KeyIndex(Protocol):
     """What a selection asks of an index."""
@@ -108,7 +111,7 @@ def _read_samples(path: Path, index: KeyIndex) -> Int64Array:
         return _read_numbers(path, index.samples)
     if path.suffix == ".csv":
         return index.find_all([row["key"] for row in read_table(path, ("key",))])
-    with _reading(path), open(path, encoding="utf-8") as file:
+    with _reading(path), open(path, encoding="utf-8-sig") as file:
         lines = [line.strip() for line in file]
     return index.find_all([line for line in lines if line and not line.startswith("#")])
 
@@ -116,6 +119,8 @@ def _read_samples(path: Path, index: KeyIndex) -> Int64Array:
 def _read_numbers(path: Path, samples: int) -> Int64Array:
     with _reading(path):
         array = np.load(path, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"{path}: holds several arrays; save one by numpy.save")
     if array.dtype == bool and array.shape == (samples,):
         return np.flatnonzero(array)
     if array.ndim != 1 or array.dtype.kind not in "iu" or (array >= samples).any() or (array < 0).any():
@@ -140,7 +145,7 @@ def _parse_label(text: str, numbers: dict[str, int], path: Path) -> int:
         return -1
     if text in numbers:
         return numbers[text]
-    if not text.isdecimal() or (numbers and int(text) >= len(numbers)):
+    if not text.isdecimal() or int(text) >= (len(numbers) or _MOST_CLASSES):
         raise UsageError(f"{path}: label {text!r} is neither a class nor the number of one; mend this row")
     return int(text)
 
@@ -153,8 +158,9 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """
     with _reading(path), open(path, encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restval="")
+        names = reader.fieldnames or ()
         rows = list(reader)
-    if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
+    if missing := [column for column in columns if column not in names]:
         raise UsageError(f"{path}: has no column {', '.join(missing)}; its first line must name the columns")
     return rows
 
@@ -165,7 +171,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); name an existing file") from error
-    except (ValueError, csv.Error) as error:
+    except (ValueError, EOFError, csv.Error) as error:
         raise UsageError(
             f"{path}: not {path.suffix.lstrip('.') or 'text'} in UTF-8 ({error}); mend the file"
         ) from error

@@ -62,7 +62,9 @@ class LoaderState:
         if different := _compare(was, schedule):
             name, then, now = different[0]
             raise UsageError(f"loader state: {name} was {then} and is now {now}; give the loader what it had")
-        old, new = self.schedule["batch_size"], schedule["batch_size"]
+        old, new = self.schedule.get("batch_size"), schedule["batch_size"]
+        if not isinstance(old, int) or old < 1:
+            raise UsageError(f"loader state: its batch size is {old!r}; give what state_dict() returned")
         step, rest = divmod(self.step * old, new)
         if rest:
             raise UsageError(

@@ -12,7 +12,7 @@ from typing import Any
 from shardforge import reasons
 from shardforge.errors import UsageError
 from shardforge.paths import path_from_text, path_to_text
-from shardforge.sources.base import SourceSpec, locate_folder
+from shardforge.sources.base import SourceSpec
 from shardforge.sources.listing import Found, stat_file
 from shardforge.sources.reading import MEMBER_MARK
 from shardforge.sources.walk import walk
@@ -30,7 +30,10 @@ def locate_tree(location: Path, options: Mapping[str, str]) -> tuple[Path, Path 
     """Return the root of a source that is a folder, or an archive: its folder, and itself."""
     if location.is_file() and location.suffix in _READERS:
         return location.parent, location
-    return locate_folder(location, options)
+    if not location.is_dir():
+        problem = "is no folder and no .tar, .zip or .hdf5" if location.exists() else "does not exist"
+        raise UsageError(f"{location} {problem}; name the folder or the archive that holds the images")
+    return location, None
 
 
 def find_files(spec: SourceSpec) -> Iterator[Found]:

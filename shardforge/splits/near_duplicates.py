@@ -19,7 +19,7 @@ def read_search(mapping: Mapping) -> dict[str, int]:
             f"{mapping.path}: near duplicates were not looked for yet; run `shardforge duplicates --db {mapping.path}`"
         )
     [(distance, min_quality)] = searches
-    unseen = dict(mapping.rows(mapping.query("count_unsearched"), min_quality=min_quality))
+    unseen = dict(mapping.rows(mapping.query("select_unsearched"), min_quality=min_quality))
     if new := unseen.get("not_hashed", 0) + unseen.get("no_hash", 0):
         raise SplitError(
             f"{mapping.path}: {new:,} usable images were not compared by their pictures: they were mapped later, "

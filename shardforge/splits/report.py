@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from shardforge.errors import SplitError
@@ -37,7 +38,8 @@ class SplitReport:
     `subsets` are cumulated: each holds the smaller ones. `unmatched` has the entries of each list that name no record,
     `nearest` the names in the mapping that the first of them may stand for, `empty_lists` the lists that were given and
     have no entries, `replaced` those that had others before. `merged` counts values of the grouping column that share
-    an image with another value and so its group. `conflicts` counts contents that occur under several labels.
+    an image with another value and so its group; `ungrouped` says that no usable record has a value in that column.
+    `conflicts` counts contents that occur under several labels.
     `held_back` counts the classes without validation, `held_back_classes` shows the first. `held_out` says which taxa
     training does not see, where that was asked. `moves` is None for a new name.
     """
@@ -54,6 +56,7 @@ class SplitReport:
     empty_lists: tuple[str, ...]
     replaced: tuple[str, ...]
     merged: int
+    ungrouped: bool
     conflicts: int
     conflict_images: int
     held_back: int
@@ -111,6 +114,7 @@ def build_report(
         empty_lists=tuple(sorted({one.name for one in lists} - {count.list for count in exclusions})),
         replaced=found.replaced,
         merged=found.merged,
+        ungrouped=request.group_by is not None and _is_empty(mapping, request.group_by),
         conflicts=conflicts,
         conflict_images=conflict_images,
         held_back=len(held_back),
@@ -148,6 +152,10 @@ def _count_subsets(mapping: Mapping, request: SplitRequest, train: int) -> tuple
     return tuple(counts)
 
 
+def _is_empty(mapping: Mapping, column: str) -> bool:
+    return not mapping.rows(f"SELECT 1 FROM images WHERE reason IS NULL AND \"{column}\" <> '' LIMIT 1")
+
+
 def _list_held_back(mapping: Mapping) -> list[str]:
     """Return the classes that a stratified split could not give any record in validation."""
     return [name for (name,) in mapping.rows("SELECT class FROM cuts WHERE images = 0 ORDER BY class")]
@@ -162,9 +170,12 @@ def _require_filled(mapping: Mapping, request: SplitRequest, images: dict[str, i
     empty = next((split for split, count in images.items() if count == 0), None)
     if empty is None:
         return
-    share = {**request.shares, **request.subsets}.get(empty)
+    keys = request.hold_out.keys if request.hold_out else Fraction(0)
+    share = {**request.shares, **request.subsets, "key_unseen": keys}.get(empty)
     asked = f" with {format_percent(share)}" if share else ""
     remedy = "ask for a larger share" if share else "ask for smaller shares"
+    if empty.endswith("_unseen"):
+        remedy = "hold out more taxa" + (", or ask for a larger share" if share else "")
     if request.rule == "hash" and share and empty in request.shares:
         remedy += ", or use --rule exact or --stratify COLUMN, which cut by count"
     raise SplitError(f"{mapping.path}: {empty} would be empty{asked} by rule {request.rule}; {remedy}")

@@ -96,7 +96,7 @@ def _find_excluded(mapping: Mapping, asked: HoldOut, names: tuple[str, ...]) -> 
     """Return those of `names` whose records exclusion lists keep out, with the names of these lists."""
     if not names:
         return {}
-    rows = mapping.rows(mapping.query("list_excluded_taxa").format(taxon=rank_name_sql(asked.rank)))
+    rows = mapping.rows(mapping.query("select_excluded_taxa").format(taxon=rank_name_sql(asked.rank)))
     lists: dict[str, list[str]] = {}
     for taxon, (_, name) in zip(
         _compare(pa.array((row[0] for row in rows), pa.string()), asked.rank), rows, strict=True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +12,8 @@ from shardforge.errors import UsageError
 from shardforge.files import atomic_write
 
 VERSION = 1
+#: What a run saves beside the version.
+_PARTS = {"epoch", "step", "about", "loader", "meter", "begin", "best", "model", "average", "optimiser", "scaler"}
 _NAME = re.compile(r"checkpoint_(\d+)(?:_(\d+))?\.pt")
 
 
@@ -42,11 +43,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: there is no such checkpoint; see the folder for those there are") from error
-    except (RuntimeError, UnpicklingError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # bytes that are no pickle can raise anything
         raise UsageError(f"{path}: no whole checkpoint; delete it, and --resume takes the one before") from error
-    if not isinstance(content, dict) or content.get("version") != VERSION:
+    if not isinstance(content, dict) or content.get("version") != VERSION or not _is_whole(content):
         raise UsageError(f"{path}: no checkpoint of this program's version {VERSION}; start from exported weights")
     return content
+
+
+def _is_whole(content: dict[str, Any]) -> bool:
+    """Tell whether all is there that going on needs; what tensors fit the model shows when they are loaded."""
+    dicts = (content.get("about"), content.get("model"), content.get("average") or {})
+    return all(isinstance(part, dict) for part in dicts) and content.keys() >= _PARTS and "task" in content["about"]
 
 
 def list_checkpoints(folder: Path) -> list[Saved]:
@@ -70,6 +77,14 @@ def find_checkpoint(folder: Path, epoch: int | None) -> Path:
             "check --out, --tag and the names of network and encoder"
         )
     return wanted[-1].path
+
+
+def set_aside(folder: Path, epoch: int) -> int:
+    """Rename the checkpoints after an epoch to `.pt.old`, which nothing goes on from; return how many there were."""
+    later = [one.path for one in list_checkpoints(folder) if (one.epoch, one.step) > (epoch, 0)]
+    for path in later:
+        path.rename(path.with_suffix(".pt.old"))
+    return len(later)
 
 
 def prune_checkpoints(folder: Path, frequency: int, keep_last: int | None, best: int | None) -> None:

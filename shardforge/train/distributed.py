@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,21 +82,34 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     place = torch.device("cuda", local) if cuda else torch.device("cpu")
     if cuda:
         torch.cuda.set_device(place)
+    before = _explain_sigterm(world)
     if world == 1:
-        yield Ranks(0, 1, place)
+        try:
+            yield Ranks(0, 1, place)
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
         return
-    signal.signal(signal.SIGTERM, functools.partial(_end_run, os.getpid()))
     dist.init_process_group("nccl" if cuda else "gloo", device_id=place if cuda else None)
     yield Ranks(dist.get_rank(), world, place)
     dist.destroy_process_group()  # not after an error: it would wait for ranks that are gone
 
 
-def _end_run(process: int, number: int, frame: object) -> None:
+def _explain_sigterm(world: int) -> Any:
+    """Let SIGTERM end this process with a sentence; return what it did before, None where it is left as it is."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what signals do
+        return None
+    return signal.signal(signal.SIGTERM, functools.partial(_end_run, os.getpid(), world))
+
+
+def _end_run(process: int, world: int, number: int, frame: object) -> None:
     """Say why this process ends; its children, which inherit this with a fork, end as they would without."""
     if os.getpid() != process:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         return
+    if world == 1:
+        raise TaskError("ended by SIGTERM; what is saved is kept, and training goes on with --resume")
     raise TaskError(
         "ended by SIGTERM, which torchrun sends where another process of this run ended; go on with --resume"
     )

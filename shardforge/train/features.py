@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from shardforge.errors import UsageError
+from shardforge.errors import TaskError, UsageError
 from shardforge.files import sha256_file
 from shardforge.loader.dataset import KEY
 from shardforge.progress import Progress
@@ -66,6 +66,11 @@ def _rows(keys: list[str], samples: Tensor, labels: Tensor, valid: Tensor) -> pa
 
 
 def _check_range(vectors: np.ndarray, dtype: str) -> None:
+    if not np.isfinite(vectors).all():
+        raise TaskError(
+            "features are no numbers: the weights are damaged, or --amp is too coarse for them; leave --amp out, "
+            "or take other weights"
+        )
     if np.abs(vectors).max(initial=0.0) > np.finfo(dtype).max:
         raise UsageError(f"--dtype {dtype}: cannot hold all features; give --dtype float32")
 

@@ -15,13 +15,13 @@ from shardforge.train.data.augment import Colours, training_transform
 from shardforge.train.data.mixing import Mixer
 from shardforge.train.data.open import evaluation_loader, open_dataset, open_validation, training_loader
 from shardforge.train.distributed import Ranks
-from shardforge.train.encoders import export_encoder, resolve_encoder
+from shardforge.train.encoders import DERIVED, export_encoder, resolve_encoder
 from shardforge.train.encoders.features import before_classifier
 from shardforge.train.handover import find_weights
 from shardforge.train.log import RunLog
 from shardforge.train.neighbours import open_neighbours
-from shardforge.train.probe import find_body, fold_norms, freeze_body, train_head
 from shardforge.train.precision import choose_precision
+from shardforge.train.probe import find_body, fold_norms, freeze_body, train_head
 from shardforge.train.recipe.options import make_command
 from shardforge.train.recipe.pairs import parse_pairs
 from shardforge.train.recipe.settings import FinetuneSettings
@@ -39,7 +39,7 @@ class FinetuneTask:
     def __init__(self, settings: FinetuneSettings, ranks: Ranks, log: RunLog) -> None:
         self._settings, self._ranks = settings, ranks
         self.averages = settings.model_ema
-        arguments = parse_pairs(settings.model_config, "--model-config")
+        arguments = parse_pairs(settings.model_config, "--model-config", refused=DERIVED)
         size = settings.size or resolve_encoder(settings.network, settings=arguments).size[0]
         if settings.smoke:
             size = shrink_size(settings.network, size)
@@ -124,10 +124,12 @@ class FinetuneTask:
             if not self._settings.resume:
                 log.say("weights: fresh")
             return
-        same = weights.about.get("classes") == list(self.classes)
+        classes = weights.about.get("classes")
+        same = classes == list(self.classes)
         keep_head = same and not self._settings.reset_head
         fitted = fit_weights(weights, self.model, keep_head=keep_head)
-        head = "kept" if keep_head else "new, as asked" if same else "new: the file's classes are others"
+        other = "the file has none" if classes is None else "the file's classes are others"
+        head = "kept" if keep_head else "new, as asked" if same else f"new: {other}"
         log.say(f"weights: {weights.path}; head {head}; {fitted}")
         if self._settings.freeze_body and (fresh := find_body(self.model, fitted.fresh)):
             log.say(f"--freeze-body: {', '.join(fresh)} of the body are fresh and stay so")

@@ -24,7 +24,8 @@ def find_weights(settings: FinetuneSettings) -> Weights | None:
     out = Path(expand_home(settings.out))
     files = [*out.glob("*.safetensors"), *out.glob("*/*.safetensors")]
     named = f"{settings.export_name}_{settings.resume_epoch}"
-    found = _newest(files, re.escape(named))
+    # Pre-training names its weights alike, but an epoch to go on from is one of this trainer.
+    found = _newest(files, re.escape(named), task="finetune" if settings.resume_epoch else None)
     if found is None and settings.resume_epoch == 0:
         found = _find_earlier(settings, files)
     if found is None:

@@ -13,7 +13,10 @@ from typing import IO, Any
 
 import click
 
+from shardforge.files import explain_os_error
 from shardforge.train.pictures import draw_loss
+
+_NAME = "log.jsonl"
 
 
 class RunLog:
@@ -37,11 +40,16 @@ class RunLog:
 
     def record(self, kind: str, update: int, values: Mapping[str, Any]) -> None:
         """Write the numbers of a step or an epoch; `update` counts the optimiser's steps."""
-        if not self._writes:
-            return
+        if self._writes:
+            try:
+                self._write(kind, update, values)
+            except OSError as error:
+                raise explain_os_error(error, Path(error.filename or self._folder / _NAME)) from error
+
+    def _write(self, kind: str, update: int, values: Mapping[str, Any]) -> None:
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._folder / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            self._file = open(self._folder / _NAME, "a", encoding="utf-8")  # noqa: SIM115
             if self._file.tell():
                 self._file.write("\n")  # a crash may have left half a line
             self._board = _open_board(self._folder)
@@ -71,16 +79,17 @@ class RunLog:
         """Finish the files."""
         if self._open_line:
             click.echo(err=True)
-        if self._file is not None:
-            self._file.close()
-        if self._board is not None:
-            self._board.close()
+        with suppress(OSError):  # the last records of a full disk: the run has said that it is full
+            if self._file is not None:
+                self._file.close()
+            if self._board is not None:
+                self._board.close()
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """Return the records of a run's log, without lines that a crash cut short."""
     records = []
-    for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in (folder / _NAME).read_text(encoding="utf-8").splitlines():
         with suppress(ValueError):
             records.append(json.loads(line))
     return records

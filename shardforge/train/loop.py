@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from shardforge.errors import TaskError, UsageError
+from shardforge.errors import UsageError
 from shardforge.train.checkpoint import (
     find_checkpoint,
     list_checkpoints,
     load_checkpoint,
     prune_checkpoints,
     save_checkpoint,
+    set_aside,
 )
 from shardforge.train.distributed import Ranks
 from shardforge.train.log import RunLog
@@ -27,11 +26,6 @@ from shardforge.train.schedule import create_course, find_stage, set_rates
 from shardforge.train.step import Stepper, seed_step
 from shardforge.train.task import Task
 from shardforge.train.weights import write_weights
-
-#: What torch says when a machine's own memory is full; for a GPU's it has a class of errors.
-_FULL = "can't allocate memory"
-#: What gloo and NCCL say when a rank is gone.
-_LOST = ("Connection closed by peer", "Connection reset by peer", "remote process exited", "Broken pipe")
 
 
 class Trainer:
@@ -57,15 +51,16 @@ class Trainer:
         """Train to the last epoch.
 
         Raises:
-            TaskError: a loss is not a number, or memory ran out.
+            TaskError: a loss is not a number.
         """
         last = min(self.settings.epochs, self.settings.stop_epoch or self.settings.epochs)
-        with _explained_errors():
-            while self.epoch < last:
-                done = self._train_epoch()
-                self._finish_epoch(ends=self.epoch == last or not done)
-                if not done:
-                    return
+        if self.epoch >= last:
+            self.log.say(f"nothing is left to train: {self.epoch} epochs are done; more take a larger --epochs")
+        while self.epoch < last:
+            done = self._train_epoch()
+            self._finish_epoch(ends=self.epoch == last or not done)
+            if not done:
+                return
 
     def _train_epoch(self) -> bool:
         """Go through an epoch, or what is left of it; return whether more may follow."""
@@ -102,7 +97,7 @@ class Trainer:
         if updates % self.settings.log_steps == 0 or self.step == steps:
             seen = self.meter.look()
             seen["lr"] = self._highest_rate()
-            self.log.record("step", updates, {"epoch": self.epoch, "step": self.step, **seen})
+            self.log.record("step", updates, {"epoch": self.epoch + 1, "step": self.step, **seen})
             self.log.progress(
                 f"epoch {self.epoch + 1}/{self.settings.epochs}  step {self.step}/{steps}  loss {seen['loss']:.4f}  "
                 f"lr {seen['lr']:.3g}  {seen['images_per_second']:,.0f} images/s  data wait {seen['data_wait']:.1%}"
@@ -151,14 +146,15 @@ class Trainer:
             "best": self._best,
             **self.stepper.state_dict(),
         }
-        save_checkpoint(self.folder, self.epoch, self.step, content)
-        best = self._best[0] if self._best else None
-        prune_checkpoints(self.folder, self.settings.save_frequency, self.settings.keep_last, best)
+        # The checkpoint comes last: whoever resumes from it must find all that belongs to its epoch.
         names = [f"{self.settings.export_name}_{self.epoch}"] * export + ["best"] * better
         if names:
             state = self.task.export(self.stepper.evaluated)
             for name in names:
                 write_weights(self.folder / f"{name}.safetensors", state, about)
+        save_checkpoint(self.folder, self.epoch, self.step, content)
+        best = self._best[0] if self._best else None
+        prune_checkpoints(self.folder, self.settings.save_frequency, self.settings.keep_last, best)
 
     def _load(self) -> int:
         """Go on where the options say; return the epoch that the schedule counts from."""
@@ -171,12 +167,29 @@ class Trainer:
             return int(content["begin"])
         if settings.resume:
             self.log.say(f"nothing to resume in {self.folder}: starting")
+        elif not settings.smoke:
+            self._leave_other_run()
         if settings.load_states and settings.resume_epoch:
             content = load_checkpoint(find_checkpoint(self.folder, settings.resume_epoch))
             self._load_states(content, weights=False)
             self._best = content["best"]
             return int(content["begin"])
         return 0 if settings.load_scheduler else self.epoch
+
+    def _leave_other_run(self) -> None:
+        """See that `--resume` will not take another run's checkpoints for those of this one.
+
+        Raises:
+            UsageError: a run from the beginning would be written over another.
+        """
+        saved = list_checkpoints(self.folder)
+        if saved and not self.epoch:
+            raise UsageError(
+                f"{self.folder}: holds a run already, up to {saved[-1].path.name}; --resume goes on with it, and for "
+                "another one give another --tag or --out, or move the folder away"
+            )
+        if self.ranks.first and (count := set_aside(self.folder, self.epoch)):
+            self.log.say(f"set aside: checkpoints after epoch {self.epoch}, {count} of them, are .pt.old now")
 
     def _restore(self, content: dict[str, Any]) -> None:
         self.epoch, self.step, self._best = content["epoch"], content["step"], content["best"]
@@ -219,20 +232,3 @@ class Trainer:
 
     def _highest_rate(self) -> float:
         return max(float(group["lr"]) for group in self.stepper.optimiser.param_groups)
-
-
-@contextlib.contextmanager
-def _explained_errors() -> Iterator[None]:
-    """Turn errors of torch that are not mistakes in the program into sentences."""
-    try:
-        yield
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or _FULL in str(error):
-            raise TaskError(
-                "memory does not hold a step: give a smaller --batch-size, and more --grad-accum-steps instead"
-            ) from error
-        if not any(sign in str(error) for sign in _LOST):
-            raise
-        raise TaskError(
-            "another process of this run ended, so no step can be finished; see its message, and go on with --resume"
-        ) from error

@@ -13,7 +13,7 @@ from shardforge.train.checkpoint import find_checkpoint, load_checkpoint
 from shardforge.train.data.augment import Colours, training_transform
 from shardforge.train.data.open import open_dataset, training_loader
 from shardforge.train.distributed import Ranks
-from shardforge.train.encoders import EncoderSpec, export_encoder, resolve_encoder, unwrap
+from shardforge.train.encoders import DERIVED, EncoderSpec, export_encoder, resolve_encoder, unwrap
 from shardforge.train.encoders.features import average_patches
 from shardforge.train.log import RunLog
 from shardforge.train.methods import Method, resolve_method
@@ -30,6 +30,8 @@ from shardforge.train.weights import fit_weights, read_weights
 
 _PICTURES = 8
 _GREY = 0.0
+#: Arguments of methods that are options of their own.
+_OPTIONS = {"mask_ratio": "give --mask-ratio", "min_mask_size": "give --min-mask-size"}
 
 
 class MimTask:
@@ -127,9 +129,9 @@ def _create_method(settings: MimSettings) -> tuple[EncoderSpec, Method]:
     size = settings.size or method.kind.default_size
     encoder_settings = {
         **method.kind.encoder_settings,
-        **parse_pairs(settings.encoder_model_config, "--encoder-model-config"),
+        **parse_pairs(settings.encoder_model_config, "--encoder-model-config", refused=DERIVED),
     }
-    own = parse_pairs(settings.model_config, "--model-config")
+    own = parse_pairs(settings.model_config, "--model-config", refused=_OPTIONS)
     if settings.smoke:
         size = shrink_size(settings.encoder, size)
         encoder_settings |= narrow_encoder(settings.encoder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from shardforge.files import atomic_write
 
-_WIDTH, _HEIGHT = 960, 540
-_LEFT, _RIGHT, _TOP, _BOTTOM = 90, 30, 50, 60
-_LINES = 5
+#: Drawn twice as large as saved, for smooth lines.
+_WIDTH, _HEIGHT = 1920, 1080
+_LEFT, _RIGHT, _TOP, _BOTTOM = 180, 60, 100, 120
+_LINES = 6
 _INK, _GRID = (40, 40, 40), (225, 225, 225)
 _COLOURS = {"loss": (31, 119, 180), "validation_loss": (214, 90, 30)}
 _GAP = 4
@@ -29,8 +31,8 @@ def draw_loss(records: Sequence[dict[str, Any]], path: Path, *, title: str) -> N
     if not points:
         return
     last = max(update for update, _ in points) or 1
-    low, high = min(loss for _, loss in points), max(loss for _, loss in points)
-    high = high if high > low else low + 1.0
+    losses = _round_numbers(min(loss for _, loss in points), max(loss for _, loss in points))
+    low, high = losses[0], losses[-1]
     picture = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
     draw = ImageDraw.Draw(picture)
 
@@ -38,16 +40,19 @@ def draw_loss(records: Sequence[dict[str, Any]], path: Path, *, title: str) -> N
         x = _LEFT + update / last * (_WIDTH - _LEFT - _RIGHT)
         return x, _TOP + (high - loss) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
-    for line in range(_LINES + 1):
-        loss, update = low + (high - low) * line / _LINES, last * line / _LINES
-        draw.line([place(0, loss), place(last, loss)], _GRID)
-        _write(draw, (_LEFT - 8, place(0, loss)[1]), f"{loss:.4g}", "rm")
-        _write(draw, (place(update, low)[0], _HEIGHT - _BOTTOM + 8), f"{update:,.0f}", "mt")
+    for loss in losses:
+        draw.line([place(0, loss), place(last, loss)], _GRID, 2)
+        _write(draw, (_LEFT - 16, place(0, loss)[1]), f"{loss:.4g}", "rm")
+    for update in _round_numbers(0, last, least=1):
+        if update <= last:
+            _write(draw, (place(update, low)[0], _HEIGHT - _BOTTOM + 16), f"{update:,.0f}", "mt")
     for name, curve in curves.items():
-        if len(curve) > 1:
-            draw.line([place(*point) for point in curve], _COLOURS[name], 2)
-    _write(draw, (_WIDTH / 2, _TOP / 2), f"{title}: loss over steps (validation in orange)", "mm")
-    _save(picture, path)
+        draw.line([place(*point) for point in curve], _COLOURS[name], 4, joint="curve")
+        for point in curve[-1:]:
+            draw.circle(place(*point), 8, _COLOURS[name])
+    validation = " (validation in orange)" if curves["validation_loss"] else ""
+    _write(draw, (_WIDTH / 2, _TOP / 2), f"{title}: loss over steps{validation}", "mm")
+    _save(picture.reduce(2), path)
 
 
 def draw_reconstructions(rows: Sequence[Sequence[npt.NDArray[np.uint8]]], path: Path) -> None:
@@ -66,8 +71,18 @@ def _curve(records: Sequence[dict[str, Any]], name: str) -> Curve:
     return sorted({record["update"]: record[name] for record in records if name in record}.items())
 
 
+def _round_numbers(low: float, high: float, *, least: float = 0.0) -> list[float]:
+    """Return about `_LINES` round numbers, `least` or more apart, from `low` or below to `high` or above."""
+    rough = max((high - low) / _LINES, least, abs(high) * 1e-3, 1e-9)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    first = math.floor(low / step)
+    last = max(math.ceil(high / step), first + 1)
+    return [step * number for number in range(first, last + 1)]
+
+
 def _write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, anchor: str) -> None:
-    draw.text(place, text, _INK, ImageFont.load_default(16), anchor=anchor)
+    draw.text(place, text, _INK, ImageFont.load_default(32), anchor=anchor)
 
 
 def _save(picture: Image.Image, path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from shardforge.errors import UsageError
 from shardforge.progress import Progress
 from shardforge.train.distributed import join_ranks
+from shardforge.train.explain import explained_errors
 from shardforge.train.recipe.options import flag, make_command
 from shardforge.train.recipe.settings import expand_home
 from shardforge.train.use.examples import Examples, given_examples, open_extractor, stored_examples
@@ -42,6 +43,7 @@ class RetrieveSettings:
         check_row_file(self.out, "--out")
 
 
+@explained_errors()
 def _run(settings: RetrieveSettings) -> None:
     folder = open_features(Path(expand_home(settings.features)))
     with join_ranks(settings.device) as ranks:

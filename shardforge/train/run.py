@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from shardforge.endings import end_at_next_interrupt
 from shardforge.errors import ShardforgeError
 from shardforge.files import atomic_write
 from shardforge.train.data.augment import RGB_STATISTICS
 from shardforge.train.distributed import Ranks, join_ranks
+from shardforge.train.explain import explained_errors
+from shardforge.train.lock import lock_run
 from shardforge.train.log import RunLog
 from shardforge.train.loop import Trainer
 from shardforge.train.recipe.checks import check_settings
@@ -42,13 +45,22 @@ def run_training(settings: Some, create_task: Callable[[Some, Ranks, RunLog], Ta
         task.model.to(ranks.device)
         for line in describe_surprises(settings, ranks):
             log.say(line)
-        trainer = Trainer(task, settings, ranks, folder, log)
-        if ranks.first:
-            with atomic_write(folder / "settings.json") as file:
-                file.write(dump_settings(settings).encode())
-        trainer.run()
+        with lock_run(folder) if ranks.first else nullcontext():
+            trainer = Trainer(task, settings, ranks, folder, log)
+            if ranks.first:
+                with atomic_write(folder / "settings.json") as file:
+                    file.write(dump_settings(settings).encode())
+            _train(trainer)
         task.loader.close()
         log.say(f"finished: {folder}")
+
+
+def _train(trainer: Trainer) -> None:
+    try:
+        trainer.run()
+    except KeyboardInterrupt as error:
+        end_at_next_interrupt()
+        raise KeyboardInterrupt("what is saved is kept; go on with --resume.") from error
 
 
 def describe_surprises(settings: Settings, ranks: Ranks) -> list[str]:
@@ -60,8 +72,8 @@ def describe_surprises(settings: Settings, ranks: Ranks) -> list[str]:
     reference = settings.reference_batch
     origin = "absolute" if reference is None else f"--lr {settings.lr:g} for a batch of {reference}"
     lines = [
-        f"device {ranks.device}, {ranks.world} processes, batch {batch} a step",
-        f"lr {rate:g} ({origin}), {settings.lr_scheduler} by {settings.lr_scheduler_update}",
+        f"device {ranks.device}, {ranks.world} {'process' if ranks.world == 1 else 'processes'}, batch {batch} a step",
+        f"{settings.opt}, lr {rate:g} ({origin}), {settings.lr_scheduler} by {settings.lr_scheduler_update}",
         f"colours: mean {mean[0]}, deviation {mean[1]} (--rgb-mode {settings.rgb_mode})",
         f"weight decay {settings.wd:g}; norms {norms:g}, biases {biases:g}, embeddings {embeddings:g}",
     ]
@@ -83,13 +95,14 @@ def open_log(folder: Path, ranks: Ranks) -> Iterator[RunLog]:
     """Open the log of a run; an error ends this rank's process where others would wait for it."""
     log = RunLog(folder, writes=ranks.first)
     try:
-        yield log
-    except ShardforgeError as error:
+        with explained_errors():
+            yield log
+    except (ShardforgeError, OSError) as error:
         if ranks.world > 1:  # the others would wait for this rank: end now, and let torchrun end them
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's own, where this rank is one of the others
             log.say(f"Error: {error}") if ranks.first else print(f"Error (rank {ranks.rank}): {error}", flush=True)
             log.close()
-            os._exit(error.exit_code)
+            os._exit(getattr(error, "exit_code", 1))
         raise
     finally:
         log.close()

@@ -84,7 +84,9 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _parse_about(metadata: dict[str, str] | None) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads((metadata or {}).get(_ABOUT, "{}"))
+    about = json.loads((metadata or {}).get(_ABOUT, "{}"))
+    if not isinstance(about, dict):
+        raise ValueError(f"what it says about itself is no JSON object: {about!r:.50}")
     return about
 
 
@@ -143,7 +145,7 @@ def _resize(path: Path, model: nn.Module, name: str, value: Tensor, own: Tensor)
             return cast(Tensor, resize_rel_pos_bias_table(value, attention.window_size, own.shape))
     raise UsageError(
         f"{path}: {name} has shape {tuple(value.shape)}, the network's is {tuple(own.shape)}; give the options that "
-        "the weights were trained with"
+        "the weights were trained with (a --smoke run takes weights of such runs alone)"
     )
 
 

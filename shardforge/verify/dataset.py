@@ -24,7 +24,7 @@ from shardforge.dataset.manifest import (
 )
 from shardforge.dataset.plan import Plan, read_plan
 from shardforge.dataset.receipt import Receipt, find_receipt
-from shardforge.errors import DatasetError, ManifestError
+from shardforge.errors import DatasetError, ManifestError, ManifestMissingError
 from shardforge.executors import Executor
 from shardforge.verify.problems import Problem
 from shardforge.verify.shard import ShardCheck, ShardFindings, verify_shard
@@ -55,7 +55,9 @@ def verify_dataset(path: Path, level: str, executor: Executor, *, progress: Prog
     except ManifestError as error:
         if expected is None:
             raise
-        problems.append(Problem("manifest_invalid", path.name, found=str(error).removeprefix(f"{path}: "), shard=False))
+        missing = isinstance(error, ManifestMissingError)
+        found = "no such file" if missing else str(error).removeprefix(f"{path}: ")
+        problems.append(Problem("manifest_invalid", path.name, found=found, shard=False))
     if expected is not None:
         manifest = _from_content(path, expected)
     problems += check_companions(layout, manifest, plan)
@@ -171,6 +173,9 @@ def check_index(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
             with pq.ParquetFile(layout.out / file) as index:
                 found = [index.metadata.row_group(i).num_rows for i in range(index.num_row_groups)]
                 keys = index.read(["key"])["key"]
+        except FileNotFoundError:
+            yield Problem("index_missing", file, shard=False)
+            continue
         except (OSError, pa.ArrowException, KeyError) as error:
             yield Problem("index_value", file, found=str(error), shard=False)
             continue

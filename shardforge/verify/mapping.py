@@ -54,7 +54,7 @@ def verify_mapping(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:
 def _compare_split(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:
     """Say whether the split run that the dataset was written from was made anew since."""
     run = manifest.ours.get("options", {}).get("split_run")
-    [(moved,)] = mapping.rows(mapping.query("count_packed_moved"), run=run)
+    [(moved,)] = mapping.rows(mapping.query("select_packed_moved"), run=run)
     if moved:
         found = f"{moved:,} keys in other splits: the run changed since; write the dataset again with --replace"
         yield Problem("mapping_value", str(mapping.path), f"split run {run}", "the splits of the shards", found, False)

@@ -9,6 +9,7 @@ MEANING = {
     "manifest_value": "the manifest says something else than the shards and the plan",
     "companion_value": "a file beside the shards does not agree with the manifest",
     "class_file": "the class file does not agree with the dataset",
+    "index_missing": "the index is not there",
     "index_value": "the index does not agree with the manifest",
     "shard_missing": "the shard is not there",
     "shard_extra": "a tar that the manifest does not list",

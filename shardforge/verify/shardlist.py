@@ -69,6 +69,8 @@ def verify_shardlist(
 
 def _expand(pattern: str) -> list[str]:
     """Return the shards that a pattern with braces names, a pattern with * finds, or a folder holds."""
+    if "://" in pattern:
+        raise UsageError(f"--shardlist {pattern}: verify reads local tars only; download them first")
     if Path(pattern).is_dir():
         found = sorted(str(path) for path in Path(pattern).glob("*.tar"))
     elif "*" in pattern:

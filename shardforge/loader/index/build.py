@@ -112,11 +112,11 @@ def _make_columns(
 def _index_shards(shards: ShardSet, storage: Storage, executor: Executor | None) -> Iterator[ShardRows]:
     """Yield the rows of each shard in turn."""
     urls = [shard.url for shard in shards.shards]
-    row_groups = [shard.row_group for shard in shards.shards if shard.row_group is not None]
-    if shards.index is not None and len(row_groups) == len(urls) and exists(shards.index):
+    numbered = all(shard.row_group is not None for shard in shards.shards)
+    if shards.index is not None and numbered and exists(shards.index):
         from shardforge.loader.index.parquet import read_rows  # pyarrow costs time where it is not needed
 
-        return read_rows(shards.index, row_groups)
+        return read_rows(shards.index, shards.shards)
     if any(map(is_remote, urls)):
         return _walk_remote(urls, storage)
     if executor is None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from shardforge.dataset.layout import INDEX_SUFFIX
+from shardforge.errors import DatasetError
 
 
 def identify(urls: Sequence[str]) -> str:
@@ -29,11 +30,22 @@ def list_places(urls: Sequence[str]) -> list[Path]:
 
 
 def choose_place(places: Sequence[Path]) -> Path:
-    """Return the first place that can be written; the last one is made when it is not there."""
+    """Return the first place that can be written; the last one is made when it is not there.
+
+    Raises:
+        DatasetError: none can.
+    """
     for place in places[:-1]:
-        if os.access(place.parent, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        writable = os.access(place.parent, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+        if writable and not place.is_dir():
             return place
-    places[-1].parent.mkdir(parents=True, exist_ok=True)
+    try:
+        places[-1].parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"{places[-1].parent}: cannot be made ({error.strerror}), nor is the shards' folder writable: the index "
+            "needs one of them; set XDG_CACHE_HOME to a folder of yours"
+        ) from error
     return places[-1]
 
 

@@ -22,7 +22,8 @@ def write_dali_index(tar: str) -> Path:
     """
     try:
         with open(tar, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            lines = [_describe_sample(list(members)) for key, members in groupby(iter_members(view), _key) if key]
+            named = filter(_key, iter_members(view))
+            lines = [_describe_sample(list(members)) for _, members in groupby(named, _key)]
     except (OSError, ValueError) as error:
         raise DatasetError(f"{tar}: cannot be indexed for DALI ({error})") from error
     path = Path(tar).with_suffix(".idx")

@@ -1,7 +1,8 @@
 """The index on disk: a header and arrays in the machine's own layout, to be mapped.
 
     magic, format version      16 bytes
-    length of the description  8 bytes
+    length of the description  4 bytes
+    CRC-32 of the description  4 bytes
     description                JSON: samples, shards, extensions, identity; padded to 64 bytes
     arrays                     each padded to 64 bytes, in the order of `_columns`
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import json
 import mmap
+import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,8 @@ from shardforge.errors import DatasetError
 from shardforge.files import atomic_write
 from shardforge.loader.index.rows import Extent, ShardRows
 
-_MAGIC = b"shardforge-idx\x00\x01"
+_MAGIC = b"shardforge-idx\x00\x02"
+_PREFIX = "<II"
 _ALIGNMENT = 64
 
 
@@ -77,7 +81,7 @@ def write_columns(path: Path, columns: Columns) -> None:
     arrays = [columns.starts, columns.versions, columns.labels, columns.hashes, columns.order]
     arrays += [array for extent in columns.members.values() for array in extent]
     with atomic_write(path) as file:
-        _write_padded(file, _MAGIC + len(text).to_bytes(8, "little") + text)
+        _write_padded(file, _MAGIC + struct.pack(_PREFIX, len(text), zlib.crc32(text)) + text)
         for array in arrays:
             _write_padded(file, array.reshape(-1).view(np.uint8).data)
 
@@ -94,7 +98,7 @@ def map_columns(path: Path) -> Columns:
             view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         described, end = _read_description(view)
         arrays = list(_map_arrays(view, described, end))
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise DatasetError(f"{path}: is not an index of this version, or damaged; delete it") from error
     starts, versions, labels, hashes, order, *rest = arrays
     extents = [Extent(blocks, sizes) for blocks, sizes in zip(rest[::2], rest[1::2], strict=True)]
@@ -117,12 +121,15 @@ def _join_extents(extension: str, shards: list[ShardRows]) -> Extent:
 
 def _read_description(view: mmap.mmap) -> tuple[dict[str, Any], int]:
     """Return the description and where the arrays start."""
-    prefix = len(_MAGIC) + 8
-    if view[: len(_MAGIC)] != _MAGIC:
+    start = len(_MAGIC) + struct.calcsize(_PREFIX)
+    if len(view) < start or view[: len(_MAGIC)] != _MAGIC:
         raise ValueError
-    end = prefix + int.from_bytes(view[len(_MAGIC) : prefix], "little")
-    described: dict[str, Any] = json.loads(view[prefix:end])
-    return described, end
+    length, checksum = struct.unpack(_PREFIX, view[len(_MAGIC) : start])
+    text = view[start : start + length]
+    if zlib.crc32(text) != checksum:
+        raise ValueError
+    described: dict[str, Any] = json.loads(text)
+    return described, start + length
 
 
 def _map_arrays(view: mmap.mmap, described: dict[str, Any], end: int) -> Iterator[np.ndarray]:

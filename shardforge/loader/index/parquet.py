@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardforge.errors import DatasetError
-from shardforge.loader.index.rows import NO_LABEL, ShardRows, hash_keys, make_extent
+from shardforge.loader.index.rows import BLOCK, NO_LABEL, ShardRows, hash_keys, make_extent
 from shardforge.loader.network import Retries, describe_file, hide_credentials
 from shardforge.loader.places import is_remote
 from shardforge.loader.ranges import read_pieces
+from shardforge.loader.shards import Shard
 
 _OFFSET, _SIZE = "_offset", "_size"  # null for a sample without the member
 
 
-def read_rows(place: str, row_groups: list[int]) -> Iterator[ShardRows]:
+def read_rows(place: str, shards: Sequence[Shard]) -> Iterator[ShardRows]:
     """Yield the rows of shards, each a row group of the index at `place`, a path or URL.
 
     Raises:
-        DatasetError: the file is missing or not an index.
+        DatasetError: the file is missing, not an index, or that of other shards.
     """
+    name = hide_credentials(place)
     try:
         with pq.ParquetFile(_download(place) if is_remote(place) else place) as file:
-            names = file.schema_arrow.names
-            extensions = [name.removesuffix(_OFFSET) for name in names if name.endswith(_OFFSET)]
-            for row_group in row_groups:
-                table = file.read_row_group(row_group)
+            columns = file.schema_arrow.names
+            extensions = [column.removesuffix(_OFFSET) for column in columns if column.endswith(_OFFSET)]
+            for shard in shards:
+                table = file.read_row_group(shard.row_group)
                 members = {
                     extension: make_extent(
-                        place, *(table[extension + part].fill_null(0).to_numpy() for part in (_OFFSET, _SIZE))
+                        name, *(table[extension + part].fill_null(0).to_numpy() for part in (_OFFSET, _SIZE))
                     )
                     for extension in extensions
                 }
                 labels = table["label"].fill_null(NO_LABEL).to_numpy().astype(np.int32)
-                yield ShardRows(hash_keys(table["key"].to_pylist()), labels, members)
-    except (OSError, KeyError, IndexError, ValueError) as error:  # pyarrow's own errors are among them
+                rows = ShardRows(hash_keys(table["key"].to_pylist()), labels, members)
+                _check_rows(name, rows, shard)
+                yield rows
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
+        # pyarrow's own errors are among them
+        raise DatasetError(f"{name}: is no index of shards ({error}); restore it with `shardforge verify`") from error
+
+
+def _check_rows(place: str, rows: ShardRows, shard: Shard) -> None:
+    """Refuse an index of another dataset: its rows are more or fewer, or lie beyond the shard's end."""
+    ends = [extent.blocks.astype(np.int64) * BLOCK + extent.sizes for extent in rows.members.values()]
+    end = max((int(part.max(initial=0)) for part in ends), default=0)
+    if len(rows.labels) not in (shard.samples, None) or end > (shard.bytes or end):
         raise DatasetError(
-            f"{hide_credentials(place)}: is no index of shards ({error}); restore it with `shardforge verify`"
-        ) from error
+            f"{place}: has {len(rows.labels):,} samples up to byte {end:,} for {hide_credentials(shard.url)}, but the "
+            f"manifest says {shard.samples} in {shard.bytes} bytes; restore it with `shardforge verify --repair`"
+        )
 
 
 def _download(url: str) -> pa.BufferReader:

@@ -48,7 +48,7 @@ def make_extent(place: str, offsets: npt.NDArray[np.int64], sizes: npt.NDArray[n
     Raises:
         DatasetError: data starts inside a block, or is too large to be indexed.
     """
-    if (offsets % BLOCK).any():
+    if (offsets % BLOCK).any() or (offsets < 0).any() or (sizes < 0).any():
         raise DatasetError(f"{place}: the data of a member does not start at a multiple of {BLOCK} bytes")
     if len(sizes) and (sizes.max() >= _LIMIT or offsets.max() >= _LIMIT * BLOCK):
         raise DatasetError(f"{place}: a member of 4 GiB or more, or beyond 2 TiB, cannot be indexed; write it smaller")

@@ -39,7 +39,7 @@ class ShardIndex:
         self.path = path
         self.reader = reader
         self.lengths: Int64Array = np.diff(columns.starts)
-        self.fingerprint = _fingerprint(reader.urls, self.lengths, sha256)
+        self.fingerprint = make_fingerprint(reader.urls, self.lengths, sha256)
         self._versions = np.array(columns.versions)
         self._columns = columns
 
@@ -147,8 +147,10 @@ def _iter_keys(data: bytes) -> Iterator[tuple[int, str]]:
             yield member.data_offset, split_name(member.name)[0]
 
 
-def _fingerprint(urls: Sequence[str], lengths: Int64Array, sha256: Sequence[str | None]) -> str:
+def make_fingerprint(urls: Sequence[str], lengths: Int64Array, sha256: Sequence[str | None]) -> str:
+    """Return hex digits for shards of these names, lengths and, where known, SHA-256."""
     digest = hashlib.sha256()
     for url, samples, known in zip(urls, lengths.tolist(), sha256, strict=True):
-        digest.update(f"{url.rpartition('/')[2]}\0{samples}\0{known or ''}\n".encode())
+        name = hide_credentials(url).rpartition("/")[2]  # a signature in the query is another one each time
+        digest.update(f"{name}\0{samples}\0{known or ''}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

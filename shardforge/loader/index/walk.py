@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import mmap
+import re
 from collections.abc import Iterator
 from itertools import groupby
 
 import numpy as np
 
 from shardforge.errors import DatasetError
+from shardforge.files import FileView
 from shardforge.loader.index.rows import NO_LABEL, ShardRows, hash_keys, make_extent
 from shardforge.loader.network import hide_credentials
 from shardforge.loader.storage.base import ShardFile
@@ -16,20 +17,22 @@ from shardforge.tarfiles import Member, TarBytes, TarError, iter_members
 
 #: Bytes of a remote shard that are read at a time.
 _PIECE = 8 << 20
+_META = re.compile(r"__[^/]*__/")
 
 
 def walk_shard(path: str) -> ShardRows:
     """Return the rows of the tar at `path`, its samples in order.
 
     A sample is a run of members whose names are alike up to the first dot of the file name; what follows the dot, in
-    lower case, is the extension. Hidden files, and files without a dot, belong to no sample: the rules of webdataset.
+    lower case, is the extension. Hidden files, files without a dot, and what lies in a folder __NAME__ belong to no
+    sample: the rules of webdataset.
 
     Raises:
         DatasetError: the tar is torn or damaged, or a sample has two members with one extension.
     """
     try:
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            return _index_members(path, view)
+        with open(path, "rb") as file:  # not mapped: a file that is cut meanwhile would end the process
+            return _index_members(path, FileView(file.fileno()))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be indexed ({error}); expected a tar") from error
     except TarError as error:
@@ -73,7 +76,7 @@ def split_name(name: str) -> tuple[str, str]:
     """Return a member's key and extension, both empty where it belongs to no sample."""
     folder, slash, file_name = name.rpartition("/")
     stem, dot, extension = file_name.partition(".")
-    if not stem or not dot or (stem.startswith("__") and stem.endswith("__")):
+    if not stem or not dot or _META.match(name):
         return "", ""
     return folder + slash + stem, extension.lower()
 
@@ -101,9 +104,9 @@ def _index_members(path: str, view: TarBytes) -> ShardRows:
 
 def _iter_samples(view: TarBytes) -> Iterator[tuple[str, list[tuple[str, Member]]]]:
     named = ((split_name(member.name), member) for member in iter_members(view))
-    for key, sample in groupby(named, lambda item: item[0][0]):
-        if key:
-            yield key, [(extension, member) for (_, extension), member in sample]
+    # Files that belong to no sample may stand between the members of one.
+    for key, sample in groupby((item for item in named if item[0][0]), lambda item: item[0][0]):
+        yield key, [(extension, member) for (_, extension), member in sample]
 
 
 def _spread(samples: int, rows: list[int], offsets: list[int], sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,13 +8,14 @@ not fit, those that were opened longest ago are removed. A process that has one 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from shardforge.errors import UsageError
+from shardforge.errors import DatasetError, UsageError
 from shardforge.files import explain_os_error
 
 _PARTIAL = ".part"
@@ -60,14 +61,14 @@ class ShardCache:
         path = self.folder / (name + _WHOLE)
         try:
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            if os.fstat(handle).st_size != size:  # cut by somebody else
+                os.close(handle)
+                path.unlink(missing_ok=True)
+                return None
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise explain_os_error(error, path) from error
-        if os.fstat(handle).st_size != size:  # cut by somebody else
-            os.close(handle)
-            path.unlink(missing_ok=True)
-            return None
+            raise self._explain(error, path) from error
         with contextlib.suppress(OSError):  # removed meanwhile, or the folder of another user
             os.utime(path)
         return handle
@@ -88,7 +89,15 @@ class ShardCache:
                 os.replace(part, self.folder / (name + _WHOLE))
                 return handle
         except OSError as error:
-            raise explain_os_error(error, part) from error
+            raise self._explain(error, part) from error
+
+    def _explain(self, error: OSError, path: Path) -> DatasetError:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return explain_os_error(error, path)
+        return DatasetError(
+            f"{self.folder}: no space left on the device for a cache of {self.limit:,} bytes; free some space, or give "
+            "the cache a smaller limit or another folder"
+        )
 
     def _reserve(self, claimed: int, size: int, *, wait: bool) -> bool:
         """Give a partial file its size, once there is room for it; False when there is none and nobody waits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from shardforge.sources.listing import IMAGE_SUFFIXES
 
 #: Kinds of sources by the suffix of the path that is named.
 _KINDS = {".txt": "list", ".json": "openmmlab"}
+#: Larger numbers of classes are no labels, but something else that was read as such.
+_MOST_CLASSES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,11 @@ class FileDataset(ShardDataset):
         key = self.index.key(sample)
         if not os.access(path_from_text(key), os.R_OK):
             return ImageError(f"{key}: is gone, or cannot be read any more; put it back", reason=reasons.VANISHED)
-        return ImageError(f"{key}: {error}", reason=error.reason)
+        if error.reason == reasons.TOO_MANY_PIXELS:
+            return ImageError(
+                f"{key}: is too large to be decoded; take it away, or make it smaller", reason=error.reason
+            )
+        return ImageError(f"{key}: {error}; mend it, or take it away", reason=error.reason)
 
 
 def _list_images(place: str) -> tuple[pa.Array, list[str | None]]:
@@ -108,12 +115,19 @@ def _list_images(place: str) -> tuple[pa.Array, list[str | None]]:
 def _sort_classes(labels: Sequence[str | None]) -> tuple[str, ...] | None:
     names = {label for label in labels if label is not None}
     if names and all(name.isdecimal() for name in names):
-        return tuple(str(number) for number in range(max(map(int, names)) + 1))
+        classes = max(map(int, names)) + 1
+        if classes > _MOST_CLASSES:
+            raise UsageError(
+                f"the images have a label {classes - 1:,}, as if there were so many classes; number from 0"
+            )
+        return tuple(map(str, range(classes)))
     return tuple(sorted(names)) or None
 
 
 def _number(labels: Sequence[str | None], classes: Sequence[str] | None) -> npt.NDArray[np.int32]:
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes or ())} | {None: -1}
+    if twice := next((name for name, count in Counter(classes or ()).items() if count > 1 and name in labels), None):
+        raise UsageError(f"the class file has {twice!r} more than once, so its images have no one number; name it once")
     if unknown := next((label for label in labels if label not in numbers), None):
         raise UsageError(
             f"class {unknown!r} is in the images' folders but not among the {len(numbers) - 1} classes; "
@@ -129,9 +143,14 @@ def _fingerprint(paths: pa.Array, labels: Sequence[str | None]) -> str:
     return digest.hexdigest()
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting: a pipe that bears the name of an image would never end."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _read(key: str) -> bytes | None:
     try:
-        with open(path_from_text(key), "rb", buffering=0) as file:
+        with open(path_from_text(key), "rb", buffering=0, opener=_open_at_once) as file:
             return file.readall()
     except OSError:
         return None

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from shardforge.train.encoders.create import EncoderSpec, create_encoder, export_encoder, resolve_encoder, unwrap
+from shardforge.train.encoders.create import (
+    DERIVED,
+    EncoderSpec,
+    create_encoder,
+    export_encoder,
+    resolve_encoder,
+    unwrap,
+)
 from shardforge.train.encoders.table import ENCODERS
 
-__all__ = ["ENCODERS", "EncoderSpec", "create_encoder", "export_encoder", "resolve_encoder", "unwrap"]
+__all__ = ["DERIVED", "ENCODERS", "EncoderSpec", "create_encoder", "export_encoder", "resolve_encoder", "unwrap"]

@@ -15,6 +15,9 @@ from shardforge.errors import UsageError
 from shardforge.train.encoders.positions import fix_positions
 from shardforge.train.encoders.table import ENCODERS, Entry
 
+#: Arguments of timm's that follow from something else, and what to do instead of giving them.
+DERIVED = {"num_classes": "the data tell how many there are", "img_size": "give --size"}
+
 
 @dataclass(frozen=True)
 class EncoderSpec:
@@ -47,14 +50,29 @@ class EncoderSpec:
         """
         try:
             encoder: nn.Module = timm.create_model(self.model, **self.arguments)
-        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        except (TypeError, ValueError, AssertionError, RuntimeError, ArithmeticError, LookupError) as error:
             raise UsageError(
                 f"Encoder {self.name} (timm {self.model}) cannot be built with {self.arguments}: {error} Check "
                 f"--size and --encoder-model-config."
             ) from error
+        self._check_patches(encoder)
         if self.sincos:
             fix_positions(encoder)
         return encoder
+
+    def _check_patches(self, encoder: nn.Module) -> None:
+        patches = getattr(encoder, "patch_embed", None)
+        built_for = getattr(patches, "img_size", None)
+        if built_for is not None and tuple(built_for) != self.size:
+            raise UsageError(
+                f"Encoder {self.name} is built for images of {built_for[0]} x {built_for[1]} pixels, not of "
+                f"{self.size[0]} x {self.size[1]}: leave the sizes out of its arguments, and give --size."
+            )
+        if 0 in (getattr(patches, "grid_size", None) or ()):
+            raise UsageError(
+                f"Encoder {self.name}: images of {self.size[0]} x {self.size[1]} pixels are smaller than one of its "
+                "patches: give a larger --size."
+            )
 
 
 def resolve_encoder(
@@ -119,7 +137,10 @@ def _pretrained_config(model: str, name: str) -> Any:
         raise UsageError(
             f"There is no encoder {name}: expected one of {', '.join(ENCODERS)} or a name of timm.list_models().{hint}"
         )
-    config = timm.get_pretrained_cfg(model)
+    try:
+        config = timm.get_pretrained_cfg(model)
+    except RuntimeError as error:
+        raise UsageError(f"Encoder {name}: {error} Leave the part after the point out.") from error
     if config is None:
         raise UsageError(
             f"Encoder {name}: timm knows no input size for it, so it cannot be used here; choose another one."

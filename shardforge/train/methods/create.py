@@ -81,7 +81,13 @@ class MethodSpec:
                 f"Method {self.name} has no setting {', '.join(sorted(unknown))}: expected some of "
                 f"{', '.join(sorted(accepted))}."
             )
-        return self.kind(encoder, size=pair, **given)
+        try:
+            return self.kind(encoder, size=pair, **given)
+        except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+            told = {name: value for name, value in given.items() if value is not None}
+            raise UsageError(
+                f"Method {self.name} cannot be built with {told} ({str(error).splitlines()[0]}): check --model-config."
+            ) from error
 
 
 def resolve_method(name: str) -> MethodSpec:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from shardforge.errors import UsageError
 from shardforge.train.recipe.settings import FinetuneSettings, Settings
 
@@ -52,12 +54,18 @@ def _check_sampling(settings: Settings) -> None:
 
 
 def _check_start(settings: Settings) -> None:
+    if settings.init_from == "":
+        raise UsageError("--init-from: names no file; give one, or leave the option out to start from fresh weights")
     if settings.resume and settings.resume_epoch:
         raise UsageError("--resume goes on from the latest checkpoint, --resume-epoch from that of an epoch: give one")
     if settings.init_from and (settings.resume_epoch or settings.load_states or settings.load_scheduler):
         raise UsageError("--init-from starts a new run from weights: leave out the options that continue one")
     if (settings.load_states or settings.load_scheduler) and settings.resume_epoch is None:
         raise UsageError("--load-states and --load-scheduler say what --resume-epoch loads: give it, or --resume")
+    if settings.tag and Path(settings.tag).name != settings.tag:
+        raise UsageError(
+            f"--tag {settings.tag}: is part of the names of files; give it without / (--out is the folder)"
+        )
     begin = settings.resume_epoch or 0
     if begin >= settings.epochs:
         raise UsageError(f"--resume-epoch {begin} of --epochs {settings.epochs}: nothing is left; give more epochs")
@@ -68,6 +76,10 @@ def _check_rate(settings: Settings) -> None:
         raise UsageError(f"--warmup-epochs {settings.warmup_epochs}: fills all {settings.epochs} epochs; give fewer")
     if settings.opt_betas and len(settings.opt_betas) != 2:
         raise UsageError(f"--opt-betas: takes two numbers, found {len(settings.opt_betas)}")
+    if any(beta >= 1 for beta in settings.opt_betas):
+        raise UsageError(f"--opt-betas {' '.join(map(str, settings.opt_betas))}: are shares; give numbers below 1")
+    if settings.nesterov and not settings.momentum:
+        raise UsageError("--nesterov is a kind of momentum: give --momentum above 0, or leave it out")
     if settings.auto_scale_lr and (settings.lr_scale is not None or settings.lr_scale_type != "linear"):
         raise UsageError("--auto-scale-lr scales linearly from --base-batch-size; leave out --lr-scale and its type")
     if settings.base_batch_size is not None and not settings.auto_scale_lr:

@@ -18,6 +18,7 @@ import click
 
 from shardforge.endings import one_line_errors
 from shardforge.errors import UsageError
+from shardforge.train.recipe.numbers import Number
 
 Settings = TypeVar("Settings")
 
@@ -31,15 +32,16 @@ def flag(
     *,
     choices: Sequence[str] | None = None,
     least: float | None = None,
+    most: float | None = None,
     also: str | None = None,
     argument: bool = False,
 ) -> Any:
     """Return a dataclass field that is an option.
 
-    `least` is the lowest number allowed, `also` another spelling of the option; with `argument` it is the word that
-    stands alone, without the name of an option.
+    `least` and `most` are the bounds of a number, `also` another spelling of the option; with `argument` it is the word
+    that stands alone, without the name of an option.
     """
-    metadata = {"help": help, "choices": choices, "least": least, "also": also, "argument": argument}
+    metadata = {"help": help, "choices": choices, "bounds": (least, most), "also": also, "argument": argument}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -119,27 +121,35 @@ def _make_option(field: dataclasses.Field[Any], hint: Any) -> click.Parameter:
     kind = get_args(hint)[0] if several else next((part for part in get_args(hint) if part is not NoneType), hint)
     required = field.default is dataclasses.MISSING or field.default is ...
     shown = not required and field.default not in (None, False, ())
+    default: dict[str, Any] = {} if required else {"default": field.default}  # to click, None is a value that is given
     return click.Option(
         [*spellings, field.name],
         type=_option_type(kind, field),
         is_flag=kind is bool,
         multiple=several,
+        metavar=_name_many(kind, field) if several else None,
         required=required,
-        default=None if required else field.default,
         show_default=shown,
         help=field.metadata["help"],
+        **default,
     )
 
 
+def _name_many(kind: Any, field: dataclasses.Field[Any]) -> str:
+    """Return how the help shows what an option takes several of."""
+    choices = field.metadata["choices"]
+    return f"[{'|'.join(choices)}]..." if choices else {str: "TEXT", int: "INTEGER", float: "FLOAT"}[kind] + "..."
+
+
 def _option_type(kind: Any, field: dataclasses.Field[Any]) -> Any:
-    least = field.metadata["least"]
     if field.metadata["choices"]:
         return click.Choice(field.metadata["choices"])
-    if kind is int and least is not None:
-        return click.IntRange(min=int(least))
-    if kind is float and least is not None:
-        return click.FloatRange(min=least)
-    return kind
+    return Number(kind, *field.metadata["bounds"]) if kind in (int, float) else kind
+
+
+def _as_click_has_it(option: click.Parameter, value: Any) -> Any:
+    """Return the value of an option in a file; one alone may stand for a list of one."""
+    return [value] if option.multiple and not isinstance(value, list) else value
 
 
 def _read_defaults(ctx: click.Context, _: click.Parameter, path: str | None) -> str | None:
@@ -155,11 +165,13 @@ def _read_defaults(ctx: click.Context, _: click.Parameter, path: str | None) -> 
         raise UsageError(
             f"{path}: cannot be read ({error.strerror}); name an existing file, or one of {', '.join(RECIPES)}"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not {'JSON' if path.endswith('.json') else 'TOML'} ({error}); mend it") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: holds no names with values; write it as --print-config prints it")
     values = {name.replace("-", "_"): value for name, value in values.items()}
-    known = {option.name for option in ctx.command.params}
-    if unknown := sorted(set(values) - known):
+    known = {option.name: option for option in ctx.command.params if option.name not in ("config", "print_config")}
+    if unknown := sorted(values.keys() - known.keys()):
         raise UsageError(f"{path}: {unknown[0]} is no option of this program; see --help for their names")
-    ctx.default_map = values
+    ctx.default_map = {name: _as_click_has_it(known[name], value) for name, value in values.items()}
     return path

@@ -12,6 +12,8 @@ OPTIMISERS = ("sgd", "adamw", "adam", "nadam", "nadamw", "radam", "rmsprop", "ad
 SCHEDULERS = ("constant", "cosine", "polynomial", "step", "multistep")
 #: Batch of `--auto-scale-lr` unless given, as in most recipes that state their rate for one.
 _BASE_BATCH = 256
+#: More than this are a slip of the finger, and would stop the machine before they start.
+MOST_WORKERS = 1024
 RGB_MODES = ("birder", "imagenet", "clip", "neutral", "none", "centered")
 
 
@@ -28,7 +30,9 @@ class Data:
     rgb_mode: str = flag("birder", "Mean and deviation that colours are normalised by.", choices=RGB_MODES)
     aug_level: int = flag(4, "Strength of augmentation, 0 (resize only) to 10.", least=0)
     resize_min_scale: float | None = flag(None, "Least area of a random crop. [default: 0.8 - 0.05 x --aug-level]")
-    re_prob: float | None = flag(None, "Chance that a part of an image is erased. [default: by --aug-level]", least=0)
+    re_prob: float | None = flag(
+        None, "Chance that a part of an image is erased. [default: by --aug-level]", least=0, most=1
+    )
     ra_sampler: bool = flag(False, "Repeated augmentation: each batch shows its images several times, varied.")
     ra_reps: int = flag(3, "How often, with --ra-sampler.", least=1)
     repeat: tuple[int, ...] = flag(
@@ -39,10 +43,15 @@ class Data:
     )
     class_balanced: bool = flag(False, "Show all classes equally often, whatever they have of images.")
     oversample_thr: float | None = flag(
-        None, "Share of the images below which a class is shown more often: sqrt(this / its share) times.", least=0
+        None,
+        "Share of the images below which a class is shown more often: sqrt(this / its share) times.",
+        least=0,
+        most=1,
     )
     skip_bad: bool = flag(False, "Go on where an image cannot be read, up to 1% of them; they are counted.")
-    workers: int | None = flag(None, "Workers that read data, for each process. [default: the cores]", least=0)
+    workers: int | None = flag(
+        None, "Workers that read data, for each process. [default: the cores]", least=0, most=MOST_WORKERS
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +77,9 @@ class Optimisation:
     grad_accum_steps: int = flag(1, "Batches whose gradients make one step.", least=1)
     opt: str = flag("sgd", "Optimiser.", choices=OPTIMISERS)
     opt_fused: bool = flag(False, "Use the optimiser's fused kernels.")
-    opt_eps: float | None = flag(None, "Epsilon of the optimiser. [default: torch's]")
-    opt_betas: tuple[float, ...] = flag((), "Betas of the optimiser. [default: torch's]")
-    momentum: float = flag(0.9, "Momentum of SGD and RMSprop.", least=0)
+    opt_eps: float | None = flag(None, "Epsilon of the optimiser. [default: torch's]", least=0)
+    opt_betas: tuple[float, ...] = flag((), "Betas of the optimiser. [default: torch's]", least=0)
+    momentum: float = flag(0.9, "Momentum of SGD and RMSprop.", least=0, most=1)
     nesterov: bool = flag(False, "Nesterov momentum, for SGD.")
     lr: float = flag(0.1, "Learning rate; absolute unless --lr-scale is given.", least=0)
     lr_scale: int | None = flag(None, "Batch that --lr is meant for: the rate grows with the real batch.", least=1)
@@ -85,8 +94,12 @@ class Optimisation:
     transformer_embedding_decay: float | None = flag(
         None, "Weight decay of tokens and position embeddings. [default: --wd]", least=0
     )
-    layer_decay: float | None = flag(None, "Factor of the learning rate from each layer to the one below.", least=0)
-    layer_decay_min_scale: float = flag(0.0, "The least that --layer-decay makes of the learning rate.", least=0)
+    layer_decay: float | None = flag(
+        None, "Factor of the learning rate from each layer to the one below.", least=0, most=1
+    )
+    layer_decay_min_scale: float = flag(
+        0.0, "The least that --layer-decay makes of the learning rate.", least=0, most=1
+    )
     clip_grad_norm: float | None = flag(None, "Largest norm of all gradients together.", least=0)
 
     @property
@@ -101,16 +114,18 @@ class Schedule:
 
     epochs: int = flag(100, "Epochs of the whole run, those before --resume-epoch included.", least=1)
     stop_epoch: int | None = flag(None, "End after this epoch, with the schedule of --epochs.", least=1)
-    stage_epochs: tuple[int, ...] = flag((), "Epochs at which the schedule starts again, and dbot begins a stage.")
+    stage_epochs: tuple[int, ...] = flag(
+        (), "Epochs at which the schedule starts again, and dbot begins a stage.", least=0
+    )
     lr_scheduler: str = flag("constant", "Course of the learning rate.", choices=SCHEDULERS)
     lr_scheduler_update: str = flag("epoch", "When the learning rate changes.", choices=("epoch", "step"))
     lr_cosine_min: float = flag(1e-6, "Last learning rate of the cosine; scaled with --layer-decay.", least=0)
     lr_power: float = flag(1.0, "Power of the polynomial.", least=0)
     lr_step_size: int = flag(40, "Epochs (or steps) between decreases of the step scheduler.", least=1)
-    lr_steps: tuple[int, ...] = flag((), "Epochs (or steps) at which the multistep scheduler decreases.")
+    lr_steps: tuple[int, ...] = flag((), "Epochs (or steps) at which the multistep scheduler decreases.", least=0)
     lr_step_gamma: float = flag(0.75, "Factor of a decrease.", least=0)
     warmup_epochs: int = flag(0, "Epochs in which the learning rate rises.", least=0)
-    lr_warmup_decay: float = flag(0.01, "Share of the learning rate that the rise starts from.", least=0)
+    lr_warmup_decay: float = flag(0.01, "Share of the learning rate that the rise starts from.", least=0, most=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,13 +165,13 @@ class MimSettings(Data, Evaluation, Optimisation, Schedule, Running):
     model_config: tuple[str, ...] = flag((), "Arguments of the method, for instance depth=4 (of the decoder).")
     encoder_model_config: tuple[str, ...] = flag((), "Arguments of the encoder, for instance drop_path_rate=0.0.")
     min_mask_size: int = flag(1, "Patches along the side of what is masked as one.", least=1)
-    mask_ratio: float | None = flag(None, "Share of the image that is masked. [default: the method's]", least=0)
+    mask_ratio: float | None = flag(None, "Share of the image that is masked. [default: the method's]", least=0, most=1)
     wds_size: int | None = flag(None, "Images of an epoch. [default: all]", least=1)
     wds_split: tuple[str, ...] = flag(("training",), "Splits of the manifests; one for all, or one each.")
     epochs: int = flag(800, "Epochs of the whole run, those before --resume-epoch included.", least=1)
     aug_level: int = flag(1, "Strength of augmentation, 0 (resize only) to 10; 1 is crop and mirror.", least=0)
     resize_min_scale: float | None = flag(0.3, "Least area of a random crop.", least=0)
-    re_prob: float | None = flag(0.0, "Chance that a part of an image is erased.", least=0)
+    re_prob: float | None = flag(0.0, "Chance that a part of an image is erased.", least=0, most=1)
     save_frequency: int = flag(1, "Epochs between checkpoints.", least=1)
 
     @property
@@ -185,12 +200,12 @@ class FinetuneSettings(Data, Evaluation, Optimisation, Schedule, Running):
     wds_train_size: int | None = flag(None, "Images of an epoch. [default: all]", least=1)
     wds_val_size: int | None = flag(None, "Images to evaluate on; must be those that are there.", least=1)
     wds_training_split: tuple[str, ...] = flag(("training",), "Splits of the manifests to train on.")
-    smoothing_alpha: float = flag(0.0, "Label smoothing.", least=0)
+    smoothing_alpha: float = flag(0.0, "Label smoothing.", least=0, most=1)
     mixup_alpha: float | None = flag(None, "Alpha of mixup. [default: no mixup]", least=0)
     cutmix: bool = flag(False, "Mix parts of images.")
     model_ema: bool = flag(False, "Keep an average of the weights, evaluate and export that.")
     model_ema_steps: int = flag(32, "Steps between updates of the average.", least=1)
-    model_ema_decay: float = flag(0.9999, "Decay of the average, for a run of batch 32 x 1 epoch.", least=0)
+    model_ema_decay: float = flag(0.9999, "Decay of the average, for a run of batch 32 x 1 epoch.", least=0, most=1)
     reset_head: bool = flag(False, "Start with a new head, even if the classes are the same.")
     freeze_body: bool = flag(False, "Train the head alone: a linear probe.")
     probe_norm: bool = flag(

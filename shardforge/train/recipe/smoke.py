@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -28,9 +29,10 @@ _NARROW: dict[str, dict[str, Any]] = {
 
 
 def shrink_settings(settings: Some) -> Some:
-    """Return the settings of a smoke run: a small batch, read without workers, on the CPU unless asked otherwise."""
+    """Return the settings of a smoke run: a small batch, read without workers, in a folder apart from real runs."""
     repeats = settings.ra_reps if settings.ra_sampler else 1
-    return replace(settings, batch_size=max(_BATCH, repeats) // repeats * repeats, workers=0, log_steps=1)
+    batch = max(_BATCH, repeats) // repeats * repeats
+    return replace(settings, out=os.path.join(settings.out, "smoke"), batch_size=batch, workers=0, log_steps=1)
 
 
 def narrow_encoder(name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from shardforge.train.checkpoint import list_checkpoints
 from shardforge.train.encoders import ENCODERS, EncoderSpec, resolve_encoder
 from shardforge.train.encoders.features import classifier_names
 from shardforge.train.recipe.settings import expand_home
+from shardforge.train.use.about import check_about
 from shardforge.train.use.preprocessing import Preprocessing, attach_preprocessing, find_rgb_mode
 from shardforge.train.weights import Weights, fit_weights, read_weights
 
@@ -104,6 +105,7 @@ def _described_network(weights: Weights, size: int | None) -> EncoderSpec:
             f"{weights.path}: does not tell which network it is of; name that, too: get_model(NETWORK, pretrained=FILE)"
             ", or --network NETWORK"
         )
+    check_about(weights.path, about)
     if size in (None, about["size"]):
         return EncoderSpec(about["network"], about["model"], about["arguments"], (about["size"], about["size"]))
     settings = {name: value for name, value in about["arguments"].items() if name not in _DERIVED}

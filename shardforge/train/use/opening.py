@@ -53,6 +53,12 @@ def number_labels(dataset: ShardDataset, classes: Sequence[str] | None, outputs:
     Raises:
         UsageError: the data have a class that the model does not know.
     """
+    highest = int(dataset.labels.max(initial=-1))
+    if dataset.classes is not None and highest >= len(dataset.classes):
+        raise UsageError(
+            f"the data have a label {highest}, but the class file only {len(dataset.classes)} lines, from 0; give the "
+            "file that the shards were written with"
+        )
     if classes is not None and dataset.classes is not None and tuple(dataset.classes) != tuple(classes):
         numbers = {name: number for number, name in enumerate(classes)}
         used = np.unique(dataset.labels[dataset.labels >= 0]).tolist()

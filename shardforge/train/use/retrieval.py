@@ -37,7 +37,7 @@ class Retrieval:
         self.quality = Quality(top_k)
         #: What was found for the first block of queries.
         self.first: Found | None = None
-        self._top_k, self._device = top_k, device
+        self._top_k, self._device = min(top_k, len(gallery.keys)), device
         self._own = pc.index_in(queries.keys, value_set=gallery.keys).fill_null(-1).to_numpy().astype(np.int64)
         self._labels = _number_alike(queries, gallery)
         highest = int(self._labels.max(initial=0))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shardforge.errors import UsageError
 from shardforge.train.recipe.options import flag
-from shardforge.train.recipe.settings import RGB_MODES
+from shardforge.train.recipe.settings import MOST_WORKERS, RGB_MODES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,9 @@ class Applying:
     wds_split: tuple[str, ...] = flag((), "Splits of the manifests; one for all, or one each.")
     wds_class_file: str | None = flag(None, "File with a class a line. [default: that of the data]")
     batch_size: int = flag(64, "Images of a batch, for each process.", least=1)
-    workers: int | None = flag(None, "Workers that read data, for each process. [default: the cores]", least=0)
+    workers: int | None = flag(
+        None, "Workers that read data, for each process. [default: the cores]", least=0, most=MOST_WORKERS
+    )
     skip_bad: bool = flag(False, "Go on where an image cannot be read, up to 1% of them; they are counted.")
     amp: bool = flag(False, "Compute in 16 bits where that is safe.")
     amp_dtype: str = flag("bfloat16", "Type for --amp.", choices=("float16", "bfloat16"))

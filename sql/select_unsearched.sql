@@ -1,4 +1,4 @@
--- count_unsearched.sql: usable images that a search for near duplicates does not see, one row per reason: no_hash (mapped
+-- select_unsearched.sql: usable images that a search for near duplicates does not see, one row per reason: no_hash (mapped
 -- without content_hash), not_hashed (mapped after the search), low_quality (below $min_quality), or why there is no hash.
 SELECT CASE WHEN i.content_hash IS NULL THEN 'no_hash'
             WHEN p.content_hash IS NULL THEN 'not_hashed'

@@ -1,4 +1,5 @@
--- list_largest_clusters.sql: the $most largest clusters of usable images with the same picture, exact and near together.
+-- select_largest_clusters.sql: the $most largest clusters of usable images with the same picture, exact and near
+-- together.
 WITH members AS (
     SELECT coalesce(n.cluster, i.content_hash) AS cluster, i.key, i.content_hash, i.source, i.path,
            coalesce(i.label, i.species) AS label

@@ -1,6 +1,6 @@
--- count_duplicates.sql: one row per kind, exact (the same bytes) and near (pictures that look the same, of other bytes):
--- its clusters of usable images, the images in them, those beyond the first of each, and how many clusters have several
--- sources, labels (label, else species), or splits of the run $name.
+-- select_duplicate_kinds.sql: one row per kind, exact (the same bytes) and near (pictures that look the same, of other
+-- bytes): its clusters of usable images, the images in them, those beyond the first of each, and how many clusters have
+-- several sources, labels (label, else species), or splits of the run $name.
 WITH members AS (
     SELECT 'exact' AS kind, content_hash AS cluster, content_hash, source, coalesce(label, species) AS label, key
     FROM images
