@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -195,6 +196,35 @@ def test_only_the_latest_iterator_gets_batches(out: Path, workers: Any) -> None:
     with pytest.raises(UsageError, match="use one iterator at a time, or a loader for each"):
         next(left)
     loader.close()
+
+
+@pytest.mark.parametrize("workers", ["threads", "processes"])
+def test_a_forked_process_starts_workers_of_its_own(out: Path, workers: Any) -> None:
+    loader = ShardLoader(crops(out), workers=workers, num_workers=1, global_batch_size=4, members=("sample",))
+    batches = iter(loader)
+    next(batches)
+    reading, writing = os.pipe()
+    if not (child := os.fork()):  # while the parent's workers have batches under way
+        os.write(writing, bytes([len(list(loader))]))
+        loader.close()
+        os._exit(0)
+    ready, _, _ = select.select([reading], [], [], 30)
+    if not ready:
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert ready
+    assert os.read(reading, 1) == bytes([len(loader)])
+    assert len(list(batches)) == len(loader) - 1
+    loader.close()
+    os.close(reading)
+    os.close(writing)
+
+
+def test_a_transform_that_cannot_be_sent_to_a_spawned_worker_is_refused(out: Path) -> None:
+    dataset = ShardDataset(out, split="train", transform=lambda image: np.zeros(3))
+    loader = ShardLoader(dataset, global_batch_size=4, num_workers=1, start_method="spawn")
+    with pytest.raises(UsageError, match="define the transform at the top of a module"):
+        list(loader)
 
 
 def dawdle(image: Image.Image) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 import zipfile
@@ -52,6 +53,14 @@ def test_a_worker_that_writes_loads_no_more_than_it_needs() -> None:
     loaded = list_imports("-c", "import shardforge.dataset.shard")
     assert "pyarrow" in loaded
     assert not loaded & {"duckdb", "importlib.metadata", "pyarrow.compute", "shardforge.splits.assign"}
+
+
+def test_training_without_its_libraries_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = importlib.import_module("shardforge.train")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["-m"])
+    with pytest.raises(SystemExit, match=r'pip install "shardforge\[train\]"'):
+        importlib.reload(package)
 
 
 def test_every_command_and_option_has_help() -> None:

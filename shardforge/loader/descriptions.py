@@ -53,8 +53,11 @@ def _choose_split(text: str, content: dict[str, Any], split: str | None) -> str:
     for name in meant:
         if name in names:
             return str(name)
-    problem, how = (f"no split {split}", "") if split else ("several splits", " with split=NAME or --wds-split NAME")
-    raise UsageError(f"{hide_credentials(text)}: {problem}; choose one of {', '.join(names)}{how}")
+    problem = f"no split {split}" if split else "several splits"
+    raise UsageError(
+        f"{hide_credentials(text)}: {problem}; choose one of {', '.join(names)} with --split NAME (--wds-split in "
+        "training, split= in Python)"
+    )
 
 
 def _read_shardlist(text: str, content: dict[str, Any], split: str | None) -> ShardSet:

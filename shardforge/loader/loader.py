@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -154,13 +155,22 @@ class ShardLoader:
 
     def close(self) -> None:
         """Stop the workers; they start again when they are needed."""
+        self._leave_inherited()
         if self._workers is not None:
             self._workers.close()
             self._workers = None
             self._stop.detach()
 
+    def _leave_inherited(self) -> None:
+        """Leave workers to the process that started them: a forked one lacks their threads, and shares their pipes."""
+        if self._workers is not None and self._owner != os.getpid():
+            self._workers = None
+            self._stop.detach()
+
     def _iterate(self, epoch: int, first: int) -> Iterator[tuple[Any, ...]]:
+        self._leave_inherited()
         if self._workers is None:
+            self._owner = os.getpid()
             self._workers = self._plan.start(self._maker, rows=-(-self.schedule.batch_size // self.world))
             self._stop = weakref.finalize(self, self._workers.close)
         workers = self._workers

@@ -61,7 +61,9 @@ def connect(url: str) -> tuple[Any, str]:
     try:
         import fsspec  # only where there is a URL
     except ImportError as error:
-        raise UsageError(f"{hide_credentials(url)}: reading URLs needs fsspec; install shardforge[remote]") from error
+        raise UsageError(
+            f"{hide_credentials(url)}: reading URLs needs fsspec; install with: pip install 'shardforge[remote]'"
+        ) from error
     try:
         found: tuple[Any, str] = fsspec.core.url_to_fs(url)
         return found

@@ -7,6 +7,7 @@ this process ends, however that ends, and one that dies is an error, not a wait.
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import queue
 import sys
 import threading
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from shardforge.errors import ShardforgeError, TaskError
+from shardforge.errors import ShardforgeError, TaskError, UsageError
 from shardforge.executors.local import describe_end, exit_with_driver, shielded_start
 from shardforge.loader.buffers import ArrayLayout, SharedMemory, lend_array
 from shardforge.loader.collate import BatchMaker, Made
@@ -92,6 +93,12 @@ class _Worker:
         try:
             with shielded_start():
                 self._process.start()
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            self._connection.close()
+            raise UsageError(
+                f"a loader worker cannot be given the dataset and its transform ({error}); define the transform at the "
+                "top of a module, or choose the start method fork"
+            ) from error
         finally:
             theirs.close()
 
