@@ -99,6 +99,11 @@ def test_values_that_cannot_be(words: tuple[str, ...], sentence: str, shards: Pa
     assert sentence in fail(finetune, *_FINETUNE, "--data-path", shards, "--out", tmp_path, *words)
 
 
+def test_size_that_a_network_cannot_take(shards: Path, tmp_path: Path) -> None:
+    words = ("--network", "convnext_v2_atto", *_SHARED, "--size", "8", "--data-path", shards, "--out", tmp_path)
+    assert "give another --size" in fail(finetune, *words)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -48,6 +48,8 @@ class FinetuneTask:
         self.classes = _check_classes(train, validation)
         self._spec = resolve_encoder(settings.network, size=size, num_classes=len(self.classes), settings=arguments)
         self.model = self.layered = self._spec.create()
+        if settings.size:
+            self._spec.check_size(self.model)
         self._colours = Colours(settings.rgb_mode).to(ranks.device)
         self._precision = choose_precision(settings, ranks.device)
         self._mixer = Mixer(settings, len(self.classes))

@@ -137,8 +137,11 @@ def _create_method(settings: MimSettings) -> tuple[EncoderSpec, Method]:
         encoder_settings |= narrow_encoder(settings.encoder)
         own |= narrow_decoder(accepted)
     spec = resolve_encoder(settings.encoder, size=size, settings=encoder_settings)
+    encoder = spec.create()
+    if settings.size:
+        spec.check_size(encoder)
     created = method.create(
-        spec.create(), size=spec.size, mask_ratio=settings.mask_ratio, min_mask_size=settings.min_mask_size, **own
+        encoder, size=spec.size, mask_ratio=settings.mask_ratio, min_mask_size=settings.min_mask_size, **own
     )
     return spec, created
 

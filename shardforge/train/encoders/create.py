@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import timm
+import torch
 from timm.models import model_entrypoint
 from torch import Tensor, nn
 
@@ -59,6 +60,24 @@ class EncoderSpec:
         if self.sincos:
             fix_positions(encoder)
         return encoder
+
+    def check_size(self, encoder: nn.Module) -> None:
+        """Try a blank image, since strides and windows do not fit images of every size.
+
+        Raises:
+            UsageError: the encoder cannot take images of this size.
+        """
+        training = encoder.training
+        try:
+            with torch.inference_mode():
+                encoder.eval()(torch.zeros(1, 3, *self.size))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise UsageError(
+                f"Encoder {self.name} cannot take images of {self.size[0]} x {self.size[1]} pixels "
+                f"({str(error).partition(chr(10))[0]}): give another --size."
+            ) from error
+        finally:
+            encoder.train(training)
 
     def _check_patches(self, encoder: nn.Module) -> None:
         patches = getattr(encoder, "patch_embed", None)
