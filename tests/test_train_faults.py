@@ -73,6 +73,10 @@ def at_update(number: int, action: Callable[[], object]) -> Any:
     return acting
 
 
+def two_epochs(shards: Path, out: Path) -> tuple[object, ...]:
+    return ("--data-path", shards, "--epochs", 2, "--out", out)
+
+
 def saved_in(out: Path) -> list[tuple[int, int]]:
     return [(saved.epoch, saved.step) for folder in out.glob("*") for saved in list_checkpoints(folder)]
 
@@ -96,19 +100,7 @@ def test_method_names_the_encoders_that_fit(method: str, encoder: str, sentence:
 def test_shard_that_breaks_in_mid_run_loses_nothing(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = (
-        *_MIM,
-        "--batch-size",
-        6,
-        "--data-path",
-        shards,
-        "--epochs",
-        2,
-        "--save-steps",
-        2,
-        "--out",
-        tmp_path / "out",
-    )
+    words = (*_MIM, *two_epochs(shards, tmp_path / "out"), "--batch-size", 6, "--save-steps", 2)
     tars = sorted((shards / "train").glob("*.tar"))
     whole = {tar: tar.read_bytes() for tar in tars}
 
@@ -139,19 +131,7 @@ def test_image_that_vanishes_in_mid_run_is_named(
 
 
 def test_loss_that_is_no_number_names_the_batch_and_is_not_saved(shards: Path, tmp_path: Path) -> None:
-    words = (
-        *_MIM,
-        "--batch-size",
-        12,
-        "--data-path",
-        shards,
-        "--epochs",
-        2,
-        "--save-steps",
-        1,
-        "--out",
-        tmp_path / "out",
-    )
+    words = (*_MIM, *two_epochs(shards, tmp_path / "out"), "--batch-size", 12, "--save-steps", 1)
     line = fail(mim, *words, "--lr", "1e30")
     keys = line.partition("samples: ")[2].partition(";")[0].split()
     assert len(keys) == 12
