@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import pickle
@@ -27,6 +28,7 @@ from shardforge.train.checkpoint import list_checkpoints  # noqa: E402
 from shardforge.train.evaluate import main as evaluate  # noqa: E402
 from shardforge.train.features import main as features  # noqa: E402
 from shardforge.train.finetune import main as finetune  # noqa: E402
+from shardforge.train.lock import lock_run  # noqa: E402
 from shardforge.train.log import RunLog  # noqa: E402
 from shardforge.train.mim import main as mim  # noqa: E402
 from shardforge.train.step import Stepper  # noqa: E402
@@ -291,3 +293,19 @@ def test_sigterm_is_a_sentence(shards: Path, tmp_path: Path) -> None:
         said = running.stderr.read()
     assert running.returncode == 1
     assert said.splitlines()[-1].startswith("Error: ended by SIGTERM")
+
+
+def test_folder_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", missing)
+    said: list[str] = []
+    with lock_run(tmp_path / "run", said.append):
+        pass
+    assert said == [f"{tmp_path / 'run'}: has no locks (No locks available); see that no other run uses it"]
+
+
+def test_batch_above_the_data_is_told(shards: Path, tmp_path: Path) -> None:
+    said = run(mim, *_MIM, "--data-path", shards, "--out", tmp_path, "--batch-size", 64, "--epochs", 1)
+    assert "a step of 64 images is more than the" in said

@@ -2,55 +2,35 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from shardforge.errors import UsageError
-from shardforge.files import explain_os_error
+from shardforge.locks import hold_lock
 
 _NAME = ".lock"
-_TAKEN = (errno.EACCES, errno.EAGAIN)
 
 
 @contextmanager
-def lock_run(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a run's folder while the block runs, and clear away what a killed run had half written there.
 
-    The lock belongs to this process alone: workers that outlive it for a moment do not keep it.
+    The lock is this process' alone: workers that outlive it for a moment do not keep a resumed run out. Where the file
+    system has no locks, `say` is told.
 
     Raises:
         UsageError: another run is in the folder.
         DatasetError: the folder cannot be written.
     """
-    path = folder / _NAME
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise explain_os_error(error, folder) from error
-    try:
-        _take(handle, folder)
-        for left in folder.glob(".*.tmp"):
-            left.unlink(missing_ok=True)
+
+    def refuse(holder: str) -> UsageError:
+        return UsageError(f"{folder}: {holder} is training there; wait for it, or give another --tag or --out")
+
+    with hold_lock(folder / _NAME, refuse, forks_hold=False) as missing:
+        if missing is None:
+            for left in folder.glob(".*.tmp"):
+                left.unlink(missing_ok=True)
+        else:
+            say(f"{folder}: has no locks ({missing.strerror}); see that no other run uses it")
         yield
-    finally:
-        os.close(handle)
-
-
-def _take(handle: int, folder: Path) -> None:
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in _TAKEN:  # a file system without locks
-            return
-        holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another run"
-        raise UsageError(
-            f"{folder}: {holder} is training there; wait for it, or give another --tag or --out"
-        ) from error
-    with suppress(OSError):  # a full disk
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)

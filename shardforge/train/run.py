@@ -45,7 +45,10 @@ def run_training(settings: Some, create_task: Callable[[Some, Ranks, RunLog], Ta
         task.model.to(ranks.device)
         for line in describe_surprises(settings, ranks):
             log.say(line)
-        with lock_run(folder) if ranks.first else nullcontext():
+        samples, batch = len(task.loader.dataset), settings.batch_size * settings.grad_accum_steps * ranks.world
+        if batch > samples:
+            log.say(f"a step of {batch:,} images is more than the {samples:,} there are: some come in it several times")
+        with lock_run(folder, log.say) if ranks.first else nullcontext():
             trainer = Trainer(task, settings, ranks, folder, log)
             if ranks.first:
                 with atomic_write(folder / "settings.json") as file:
