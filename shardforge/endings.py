@@ -15,6 +15,9 @@ import click
 
 from shardforge.errors import ShardforgeError
 
+#: What ends a command with a line; the library has sentences of its own for what it expects of files.
+EXPECTED = (ShardforgeError, KeyboardInterrupt, OSError)
+
 #: Those that a shell reports for a program that Ctrl-C or a closed pipe ended.
 _INTERRUPTED = 130
 _CLOSED_PIPE = 141
@@ -28,16 +31,22 @@ def one_line_errors() -> Iterator[None]:
     """End the process with one line and a status for what the block raises; mistakes in the program pass through."""
     try:
         yield
-    except ShardforgeError as error:
-        _end(error.exit_code, f"Error: {error}")
-    except KeyboardInterrupt as error:
-        end_at_next_interrupt()
+    except EXPECTED as error:
+        if isinstance(error, KeyboardInterrupt):
+            end_at_next_interrupt()
+        _end(*explain_error(error))
+
+
+def explain_error(error: ShardforgeError | KeyboardInterrupt | OSError) -> tuple[int, str | None]:
+    """Return the exit status and the line of a command that ends by one of the `EXPECTED` errors."""
+    if isinstance(error, ShardforgeError):
+        return error.exit_code, f"Error: {error}"
+    if isinstance(error, KeyboardInterrupt):
         then = str(error) or "what is finished is kept; run the same command again to go on."
-        _end(_INTERRUPTED, f"Interrupted: {then}")
-    except BrokenPipeError:
-        _end(_CLOSED_PIPE)
-    except OSError as error:  # the library has sentences of its own for what it expects of files
-        _end(1, f"Error: {_explain(error)}")
+        return _INTERRUPTED, f"Interrupted: {then}"
+    if isinstance(error, BrokenPipeError):
+        return _CLOSED_PIPE, None
+    return 1, f"Error: {_explain(error)}"
 
 
 def end_at_next_interrupt() -> None:
@@ -46,7 +55,7 @@ def end_at_next_interrupt() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _end(status: int, line: str | None = None) -> NoReturn:
+def _end(status: int, line: str | None) -> NoReturn:
     with suppress(OSError):
         click.echo(line, err=True, nl=line is not None)
     _drop_broken_streams()

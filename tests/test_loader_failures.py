@@ -250,6 +250,19 @@ def test_an_interrupted_wait_loses_no_batch(out: Path) -> None:
     loader.close()
 
 
+@pytest.mark.parametrize("workers", ["threads", "processes"])
+def test_no_interrupt_is_lost_where_a_batch_ends(workers: Any, out: Path) -> None:
+    loader = ShardLoader(crops(out), global_batch_size=4, workers=workers, num_workers=1)
+    batches = iter(loader)
+    batch = next(batches)
+    called: list[str] = []  # a KeyboardInterrupt in any of these would be printed and forgotten
+    sys.setprofile(lambda frame, event, argument: called.append(frame.f_code.co_name) if event == "call" else None)
+    del batch
+    sys.setprofile(None)
+    assert called == []
+    loader.close()
+
+
 @pytest.mark.parametrize("sampler", [Sequential(1000), Chosen(Sequential(3), np.array([0, 1, -1]))])
 def test_a_sampler_of_other_data_is_refused(out: Path, sampler: Sampler) -> None:
     loader = ShardLoader(crops(out), global_batch_size=500, sampler=sampler, num_workers=1)

@@ -20,10 +20,8 @@ from pipeline import copy_images, prepare, write
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 
-from shardforge.errors import TaskError  # noqa: E402
 from shardforge.loader.dataset import ShardDataset  # noqa: E402
 from shardforge.train.checkpoint import list_checkpoints, load_checkpoint  # noqa: E402
-from shardforge.train.explain import explained_errors  # noqa: E402
 from shardforge.train.finetune import main as finetune  # noqa: E402
 from shardforge.train.mim import main as mim  # noqa: E402
 from shardforge.train.step import Stepper  # noqa: E402
@@ -140,15 +138,6 @@ def test_loss_that_is_no_number_names_the_batch_and_is_not_saved(shards: Path, t
     assert set(keys) <= set(ShardDataset(shards, split="train").keys)
     for path in (tmp_path / "out").glob("*/checkpoint_*.pt"):
         assert load_checkpoint(path)["meter"]["sum"] < 100
-
-
-def test_end_while_compiling_keeps_its_sentence() -> None:
-    def stopped(module: object, inputs: object) -> Any:
-        raise TaskError("ended by SIGTERM")
-
-    compiled = torch.compile(lambda x: x + 1, backend=stopped)
-    with pytest.raises(TaskError, match="ended by SIGTERM"), explained_errors():
-        compiled(torch.zeros(1))
 
 
 @pytest.mark.parametrize("error", ["gpu", "cpu"])

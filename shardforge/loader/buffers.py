@@ -10,12 +10,14 @@ import mmap
 import os
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections import deque
 from multiprocessing import reduction
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+Some = TypeVar("Some")
 
 
 class ArrayLayout(NamedTuple):
@@ -30,12 +32,46 @@ class ArrayLayout(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def lend_array(memory: mmap.mmap, offset: int, layout: ArrayLayout, give_back: Callable[[], None]) -> npt.NDArray[Any]:
-    """Return an array in `memory`; `give_back` is called when it, and every view and tensor of it, is gone."""
-    array = np.frombuffer(memory, layout.dtype, math.prod(layout.shape), offset)
-    # Views of an array whose memory is not another array's refer to that array, so its end is the end of them all.
-    weakref.finalize(array, give_back).atexit = False
-    return array.reshape(layout.shape)
+def view_array(memory: mmap.mmap, offset: int, layout: ArrayLayout) -> npt.NDArray[Any]:
+    """Return an array in `memory`."""
+    return np.frombuffer(memory, layout.dtype, math.prod(layout.shape), offset).reshape(layout.shape)
+
+
+class Loans(Generic[Some]):
+    """What is lent with arrays, and given back when they are gone.
+
+    Nothing in Python runs when an array ends: Ctrl-C that came just then would be lost there.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[int, _Loan] = {}
+        self._ended: deque[_Loan] = deque()
+
+    def lend(self, what: Some, memory: mmap.mmap, offset: int, layout: ArrayLayout) -> npt.NDArray[Any]:
+        """Return an array in `memory`; `what` is lent until it, and every view and tensor of it, is gone."""
+        array = np.frombuffer(memory, layout.dtype, math.prod(layout.shape), offset)
+        # Views of an array whose memory is not another array's refer to that array, so its end is the end of them all.
+        loan = _Loan(array, self._ended.append)
+        loan.what = what
+        self._open[id(loan)] = loan
+        return array.reshape(layout.shape)
+
+    def give_back(self) -> Some | None:
+        """Return one that is no longer lent, None if there is none."""
+        try:
+            loan = self._ended.popleft()
+        except IndexError:
+            return None
+        what: Some = self._open.pop(id(loan)).what
+        return what
+
+
+class _Loan(weakref.ref[npt.NDArray[Any]]):
+    """An array that something was lent with."""
+
+    __slots__ = ("what",)
+
+    what: Any
 
 
 class BufferPool:
@@ -43,15 +79,12 @@ class BufferPool:
 
     def __init__(self, layout: ArrayLayout) -> None:
         self._layout = layout
-        self._free: list[mmap.mmap] = []
+        self._loans: Loans[mmap.mmap] = Loans()
 
     def take(self) -> npt.NDArray[Any]:
         """Return an array with arbitrary content."""
-        try:
-            memory = self._free.pop()
-        except IndexError:
-            memory = mmap.mmap(-1, max(1, self._layout.size))
-        return lend_array(memory, 0, self._layout, lambda: self._free.append(memory))
+        memory = self._loans.give_back() or mmap.mmap(-1, max(1, self._layout.size))
+        return self._loans.lend(memory, memory, 0, self._layout)
 
 
 class PinnedPool:

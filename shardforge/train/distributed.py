@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from shardforge.errors import TaskError, UsageError
+from shardforge.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -96,20 +96,21 @@ def join_ranks(device: str) -> Iterator[Ranks]:
 
 
 def _explain_sigterm(world: int) -> Any:
-    """Let SIGTERM end this process with a sentence; return what it did before, None where it is left as it is."""
+    """Let SIGTERM end this process as Ctrl-C does; return what it did before, None where it is left as it is."""
     if threading.current_thread() is not threading.main_thread():  # which alone may say what signals do
         return None
     return signal.signal(signal.SIGTERM, functools.partial(_end_run, os.getpid(), world))
 
 
 def _end_run(process: int, world: int, number: int, frame: object) -> None:
-    """Say why this process ends; its children, which inherit this with a fork, end as they would without."""
+    """End this process; its children, which inherit this with a fork, end as they would without.
+
+    No Exception, which those who decode and compile would take for a failure of what they work on.
+    """
     if os.getpid() != process:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        return
-    if world == 1:
-        raise TaskError("ended by SIGTERM; what is saved is kept, and training goes on with --resume")
-    raise TaskError(
-        "ended by SIGTERM, which torchrun sends where another process of this run ended; go on with --resume"
-    )
+    elif world == 1:
+        raise KeyboardInterrupt
+    else:
+        raise KeyboardInterrupt("torchrun ended this process, as it does where another one ended; go on with --resume.")

@@ -25,9 +25,6 @@ def explained_errors() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        wrapped = getattr(error, "inner_exception", None)
-        if isinstance(wrapped, TaskError):  # SIGTERM came while torch.compile worked
-            raise wrapped from None
         if isinstance(error, torch.OutOfMemoryError | MemoryError) or _FULL in str(error):
             raise TaskError(
                 "memory does not hold a step: give a smaller --batch-size, and in training more --grad-accum-steps "

@@ -11,8 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from shardforge.endings import end_at_next_interrupt
-from shardforge.errors import ShardforgeError
+from shardforge.endings import EXPECTED, end_at_next_interrupt, explain_error
 from shardforge.files import atomic_write
 from shardforge.train.data.augment import RGB_STATISTICS
 from shardforge.train.distributed import Ranks, join_ranks
@@ -63,7 +62,7 @@ def _train(trainer: Trainer) -> None:
         trainer.run()
     except KeyboardInterrupt as error:
         end_at_next_interrupt()
-        raise KeyboardInterrupt("what is saved is kept; go on with --resume.") from error
+        raise KeyboardInterrupt(str(error) or "what is saved is kept; go on with --resume.") from error
 
 
 def describe_surprises(settings: Settings, ranks: Ranks) -> list[str]:
@@ -100,12 +99,13 @@ def open_log(folder: Path, ranks: Ranks) -> Iterator[RunLog]:
     try:
         with explained_errors():
             yield log
-    except (ShardforgeError, OSError) as error:
+    except EXPECTED as error:
         if ranks.world > 1:  # the others would wait for this rank: end now, and let torchrun end them
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's own, where this rank is one of the others
-            log.say(f"Error: {error}") if ranks.first else print(f"Error (rank {ranks.rank}): {error}", flush=True)
+            status, line = explain_error(error)
+            log.say(str(line)) if ranks.first else print(f"Rank {ranks.rank}: {line}", flush=True)
             log.close()
-            os._exit(getattr(error, "exit_code", 1))
+            os._exit(status)
         raise
     finally:
         log.close()

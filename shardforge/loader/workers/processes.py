@@ -16,12 +16,11 @@ from collections import deque
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from shardforge.errors import ShardforgeError, TaskError, UsageError
 from shardforge.executors.local import describe_end, exit_with_driver, shielded_start
-from shardforge.loader.buffers import ArrayLayout, SharedMemory, lend_array
+from shardforge.loader.buffers import ArrayLayout, Loans, SharedMemory, view_array
 from shardforge.loader.collate import BatchMaker, Made
 from shardforge.loader.schedule import GlobalBatch
 from shardforge.loader.workers.base import Batch
@@ -82,6 +81,7 @@ class _Worker:
         # Two more than are under way: the batch in use and the next one. Who keeps more of them gets copies.
         slots = prefetch + 2
         self._free = deque(range(slots))
+        self._loans: Loans[int] = Loans()
         self._sent: deque[tuple[GlobalBatch, int]] = deque()
         self._forgotten = 0
         self._shared = SharedMemory(slots * layout.size) if layout is not None else None
@@ -104,6 +104,7 @@ class _Worker:
 
     def send(self, request: GlobalBatch) -> None:
         """Ask for a batch."""
+        self._take_back()
         while not self._free:
             self._drop_forgotten()
         slot = self._free.popleft()
@@ -157,11 +158,17 @@ class _Worker:
             return None
         offset = slot * self._layout.size
         layout = ArrayLayout((rows, *self._layout.shape[1:]), self._layout.dtype)
+        self._take_back()
         if len(self._free) + len(self._sent) >= self._prefetch:
-            return lend_array(self._shared.memory, offset, layout, lambda: self._free.append(slot))
-        images = np.copy(lend_array(self._shared.memory, offset, layout, lambda: None))
+            return self._loans.lend(slot, self._shared.memory, offset, layout)
+        images = view_array(self._shared.memory, offset, layout).copy()
         self._free.append(slot)
         return images
+
+    def _take_back(self) -> None:
+        """Free the slots of batches that nobody uses any more."""
+        while (slot := self._loans.give_back()) is not None:
+            self._free.append(slot)
 
     def _explain_end(self) -> TaskError:
         how = describe_end(self._process)
@@ -195,7 +202,7 @@ def _answer(
 ) -> Made | _Failure:
     images = None
     if layout is not None and shared is not None:
-        images = lend_array(shared.memory, slot * layout.size, layout, lambda: None)[: len(request.samples)]
+        images = view_array(shared.memory, slot * layout.size, layout)[: len(request.samples)]
     try:
         return maker.make(request, images)
     except ShardforgeError as error:
