@@ -76,6 +76,7 @@ def load(mapping: Mapping, rows: int) -> float:
         seconds += time.perf_counter() - started
     started = time.perf_counter()
     mapping.index("images", "key", unique=True)
+    mapping.index("images", "content_hash")
     return seconds + time.perf_counter() - started
 
 

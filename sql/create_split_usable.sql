@@ -8,13 +8,13 @@ SELECT key, {content} AS content_hash, coalesce(label, species) AS label, coales
 FROM images
 WHERE reason IS NULL AND key NOT IN (SELECT key FROM exclusions WHERE key IS NOT NULL);
 
--- The contents that more than one record has: few, and all that can tie nodes together. They are found without the
--- labels, which would be sorted or hashed along for all records.
+-- The contents that more than one usable record has: few, and all that can tie nodes together. They are looked for among
+-- all records first, from the content alone: SQLite reads its index, and nothing else is sorted or hashed along.
 CREATE TEMP TABLE repeated AS
-SELECT content_hash FROM usable WHERE content_hash IS NOT NULL GROUP BY content_hash HAVING count(*) > 1;
+SELECT {content} AS content_hash FROM images WHERE {content} IS NOT NULL GROUP BY {content} HAVING count(*) > 1;
 CREATE TEMP TABLE shared AS
 SELECT content_hash, count(*) AS images, coalesce(min(label) <> max(label), FALSE) AS conflicting
-FROM usable WHERE content_hash IN (SELECT content_hash FROM repeated) GROUP BY content_hash;
+FROM usable WHERE content_hash IN (SELECT content_hash FROM repeated) GROUP BY content_hash HAVING count(*) > 1;
 
 -- Nodes whose group has another name; empty while no content ties two nodes together.
 CREATE TEMP TABLE merged (node VARCHAR, name VARCHAR);

@@ -89,6 +89,7 @@ def map_sources(
                 store_source(mapping, now)
         changes[source.spec.name] = found
     mapping.index("images", "key", unique=True)
+    mapping.index("images", "content_hash")
     return _report(mapping, changes, namings.started)
 
 
