@@ -6,7 +6,8 @@ FOLDER holds `shards` (a dataset of shardforge) and copies of its train split as
 `read_shards.py copy FOLDER` makes. TASK is `raw` (the bytes of all members), `shuffled` (the same in random order), or
 RandomResizedCrop 224 and flip to batches of uint8: `crops` (the others decode with simplejpeg, too, and crop with
 torchvision), `ordered` (shardforge's crops in the order of the shards), `kernel` (the others decode and crop with
-shardforge's own kernel, too) or `pillow` (they decode with Pillow). Prints one line of JSON: samples, seconds from
+shardforge's own kernel, too) or `pillow` (they decode with Pillow). LOADER `processes` is shardforge with processes for
+its workers, where it would take threads. Prints one line of JSON: samples, seconds from
 before the loader is made to its last batch, seconds to its first batch, and microseconds of CPU time a sample, with one
 process from that batch on, with workers in all.
 """
@@ -35,7 +36,7 @@ MEMBERS = ("jpg", "cls", "json")
 Read = Callable[[Path, str, int], Iterable[Any]]
 
 
-def shardforge(folder: Path, task: str, workers: int) -> Iterable[Any]:
+def shardforge(folder: Path, task: str, workers: int, kind: Any = "auto") -> Iterable[Any]:
     from shardforge.loader.dataset import ShardDataset
     from shardforge.loader.loader import ShardLoader
     from shardforge.loader.transforms import RandomResizedCrop
@@ -49,9 +50,14 @@ def shardforge(folder: Path, task: str, workers: int) -> Iterable[Any]:
         global_batch_size=BATCH,
         members=members,
         num_workers=workers,
+        workers=kind,
         shuffle=task not in ("raw", "ordered"),
         last="exact",
     )
+
+
+def processes(folder: Path, task: str, workers: int) -> Iterable[Any]:
+    return shardforge(folder, task, workers, kind="processes")
 
 
 def webdataset(folder: Path, task: str, workers: int) -> Iterable[Any]:
@@ -259,7 +265,9 @@ def cpu_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in usage)
 
 
-LOADERS: dict[str, Read] = {read.__name__: read for read in (shardforge, webdataset, wids, streaming, litdata, kernel)}
+LOADERS: dict[str, Read] = {
+    read.__name__: read for read in (shardforge, processes, webdataset, wids, streaming, litdata, kernel)
+}
 
 
 def main() -> None:
@@ -272,7 +280,7 @@ def main() -> None:
     torch.set_num_threads(1)
     used, started, first, samples, before = cpu_seconds(), time.perf_counter(), 0.0, 0, 0
     for batch in LOADERS[name](Path(folder), task, int(workers)):
-        samples += len(batch[0] if name == "shardforge" else batch)
+        samples += len(batch[0] if name in ("shardforge", "processes") else batch)
         if not first:
             first = time.perf_counter() - started
             if workers == "0":

@@ -20,8 +20,8 @@ from shardforge.loader.randomness import UInt64Array
 from shardforge.loader.transforms import BatchTransform
 
 Pixels = npt.NDArray[np.uint8]
-#: Red, green and blue, of shape [height, width] each; the lowest byte of a value is what counts.
-Colours = Sequence[npt.NDArray[Any]]
+#: Shape [3, height, width]; the lowest byte of a value is what counts.
+Colours = npt.NDArray[np.uint8 | np.uint32]
 
 _codec = open_codec(choose_codec("auto"))
 
@@ -48,9 +48,12 @@ class Resizer(threading.local):
 
     def __init__(self, size: Size, normalise: Normalise | None) -> None:
         self.size = size
-        self._normalise = normalise
         width, height = size
-        self._plane = np.empty((height, width), np.uint8)
+        if normalise is not None:
+            mean, std = np.array(normalise, np.float64)[..., None, None]
+            self._factor, self._shift = (1 / (255 * std)).astype(np.float32), (mean / std).astype(np.float32)
+            self._bytes = np.empty((3, height, width), np.uint8)
+        self._normalises = normalise is not None
 
     def resize(self, data: bytes, header: Header, box: Box, flip: bool, out: npt.NDArray[Any]) -> None:
         """Decode an image and write the pixels of `box`, made upright, into `out`: shape [3, height, width].
@@ -66,18 +69,17 @@ class Resizer(threading.local):
         image = turn_upright(frame.image, header.orientation)
         left, top, right, bottom = (edge / frame.scale for edge in box)
         colours = self._resample(image, (left, top, right, bottom), flip)
-        for colour, (plane, words) in enumerate(zip(out, colours, strict=True)):
-            values = plane if self._normalise is None else self._plane
-            values[...] = words
-            if self._normalise is not None:
-                mean, std = self._normalise.mean[colour], self._normalise.std[colour]
-                np.multiply(values, 1 / (255 * std), out=plane, dtype=plane.dtype)
-                plane -= mean / std
+        if self._normalises:
+            self._bytes[...] = colours
+            np.multiply(self._bytes, self._factor, out=out)
+            out -= self._shift
+        else:
+            out[...] = colours
 
     def _resample(self, image: Image.Image, box: Box, flip: bool) -> Colours:
         """Return the resized colours, mirrored where `flip` is, valid until the next call."""
         pixels = np.asarray(image.resize(self.size, Image.Resampling.BILINEAR, box))
-        return list(np.moveaxis(pixels[:, ::-1] if flip else pixels, -1, 0))
+        return np.moveaxis(pixels[:, ::-1] if flip else pixels, -1, 0)
 
 
 class FastResizer(Resizer):
@@ -101,7 +103,7 @@ class FastResizer(Resizer):
         self._options.crop_box = self._make_box(left, top, right - left, bottom - top)
         self._cykooz.resize_pil(image, self._resized, self._options)
         if flip:
-            self._mirrored[0][...] = self._colours[0][:, ::-1]
+            self._mirrored[0] = self._colours[0, :, ::-1]
         return self._mirrored if flip else self._colours
 
 
@@ -112,10 +114,9 @@ def _allocate(size: Size) -> tuple[Pixels, Colours]:
     fourth byte.
     """
     width, height = size
-    pixels = width * height
-    memory = np.zeros(4 * pixels + 2, np.uint8)  # the last words of the second and third colour end behind the image
-    colours = [np.frombuffer(memory, "<u4", pixels, first).reshape(height, width) for first in range(3)]
-    return memory[: 4 * pixels], colours
+    memory = np.zeros(4 * width * height + 2, np.uint8)  # the last words of two colours end behind the image
+    colours = np.ndarray((3, height, width), "<u4", memory.data, strides=(1, 4 * width, 4))
+    return memory[:-2], colours
 
 
 def open_resizer(size: Size, normalise: Normalise | None = None) -> Resizer:
