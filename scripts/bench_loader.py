@@ -45,7 +45,8 @@ ROWS = {
         {"webdataset": 3, "wids": 1.5, "streaming": 1.5, "litdata": 1},
     ),
     "crops": Row(
-        "random crops to batches, simplejpeg for all, 2 workers", "crops", 2, ("shardforge", "processes", *PEERS, "kernel"),
+        "random crops to batches, simplejpeg for all, 2 workers", "crops", 2,
+        ("shardforge", "processes", *PEERS, "kernel"),
         dict.fromkeys(PEERS, 1.8) | {"kernel": 0.7},
     ),
     "kernel": Row("the same with shardforge's kernel for all, 2 workers", "kernel", 2, ("shardforge", *PEERS), {}),
