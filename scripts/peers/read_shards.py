@@ -3,13 +3,13 @@
     python scripts/peers/read_shards.py LOADER TASK WORKERS FOLDER
 
 FOLDER holds `shards` (a dataset of shardforge) and copies of its train split as `mds` and `litdata`, which
-`read_shards.py copy FOLDER` makes. TASK is `raw` (the bytes of all members), `shuffled` (the same in random order), or
-RandomResizedCrop 224 and flip to batches of uint8: `crops` (the others decode with simplejpeg, too, and crop with
+`read_shards.py copy FOLDER` makes. TASK is `raw` (the bytes of all members), `shuffled` (the same in random order),
+or RandomResizedCrop 224 and flip to batches of uint8: `crops` (the others decode with simplejpeg, too, and crop with
 torchvision), `ordered` (shardforge's crops in the order of the shards), `kernel` (the others decode and crop with
-shardforge's own kernel, too) or `pillow` (they decode with Pillow). LOADER `processes` is shardforge with processes for
-its workers, where it would take threads. Prints one line of JSON: samples, seconds from before the loader is made to its
-last batch, seconds to its first batch, and microseconds of CPU time a sample, with one process from that batch on, with
-workers in all.
+shardforge's own kernel, too) or `pillow` (they decode with Pillow). LOADER `processes` is shardforge with processes
+for its workers, where it would take threads. Prints one line of JSON: samples, seconds from before the loader is made
+to its last batch, seconds to its first batch, and microseconds of CPU time a sample, with one process from that batch
+on, with workers in all.
 """
 
 from __future__ import annotations
