@@ -113,4 +113,6 @@ def _end_run(process: int, world: int, number: int, frame: object) -> None:
     elif world == 1:
         raise KeyboardInterrupt
     else:
-        raise KeyboardInterrupt("torchrun ended this process, as it does where another one ended; go on with --resume.")
+        raise KeyboardInterrupt(
+            "SIGTERM came, which torchrun sends where another process of this run ended; go on with --resume."
+        )
