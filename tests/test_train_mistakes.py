@@ -90,6 +90,7 @@ def fail(command: Any, *words: object, code: int = 2) -> str:
         (("--workers", "100000"), "give 1024 or less"),
         (("--tag", "../up"), "without /"),
         (("--init-from", ""), "names no file"),
+        (("--out", ""), "names no folder"),
         (("--size", "8"), "give a larger --size"),
         (("--model-config", "num_classes=3"), "leave it out"),
         (("--model-config", "img_size=64"), "give --size"),

@@ -56,6 +56,8 @@ def _check_sampling(settings: Settings) -> None:
 def _check_start(settings: Settings) -> None:
     if settings.init_from == "":
         raise UsageError("--init-from: names no file; give one, or leave the option out to start from fresh weights")
+    if not settings.out:
+        raise UsageError("--out: names no folder; give one, or . for the current one")
     if settings.resume and settings.resume_epoch:
         raise UsageError("--resume goes on from the latest checkpoint, --resume-epoch from that of an epoch: give one")
     if settings.init_from and (settings.resume_epoch or settings.load_states or settings.load_scheduler):
