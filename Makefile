@@ -11,7 +11,7 @@ help: ## Say what there is to make.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: .venv/core ## Turn the photos in data/ into verified shards, in the folder demo/.
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
+	VIRTUAL_ENV=.venv PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
 test: .venv/dev lint ## Run the linters and the tests.
 	$(BIN)/pytest -m "not slurm and not compiled and not recipes"

@@ -20,9 +20,12 @@ printf '\n$ tar tvf %s | head -6\n' "$out/shards/train/photos-train-000000.tar"
 tar tvf "$out/shards/train/photos-train-000000.tar" | sed -n 1,6p
 cat <<TEXT
 
-What next:
+What next:${VIRTUAL_ENV:+
+  these commands     . $VIRTUAL_ENV/bin/activate}
   your own photos    shardforge map --db mapping.duckdb --source mine=folder:/path/to/photos
   look inside        python -c "import duckdb; print(duckdb.sql(\"FROM '$out/shards/index/train.parquet' LIMIT 5\"))"
-  train on them      python -m birder.scripts.train ... --wds --wds-info $out/shards/_info.json --wds-class-file $out/shards/classes.txt
+  train on them      pip install --editable '.[train]'
+                     python -m shardforge.train.finetune --network resnet18 --wds-info $out/shards/_info.json \\
+                         --size 64 --batch-size 8 --epochs 2 --out $out/run
   read more          README.md
 TEXT
