@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from shardforge.catalog.statistics import OF_IMAGES, OF_MAPPING, collect_statistics
 from shardforge.mapping import Mapping, open_mapping
+from shardforge.mapping.update import index_images
 from shardforge.records import record_schema
 from shardforge.splits.assign import assign_splits
 
@@ -75,8 +76,7 @@ def load(mapping: Mapping, rows: int) -> float:
             mapping.insert("images", records)
         seconds += time.perf_counter() - started
     started = time.perf_counter()
-    mapping.index("images", "key", unique=True)
-    mapping.index("images", "content_hash")
+    index_images(mapping)
     return seconds + time.perf_counter() - started
 
 

@@ -37,15 +37,15 @@ def one_line_errors() -> Iterator[None]:
         _end(*explain_error(error))
 
 
-def explain_error(error: ShardforgeError | KeyboardInterrupt | OSError) -> tuple[int, str | None]:
-    """Return the exit status and the line of a command that ends by one of the `EXPECTED` errors."""
+def explain_error(error: ShardforgeError | KeyboardInterrupt | OSError) -> tuple[int, str]:
+    """Return the exit status and the line of a command that ends by one of the `EXPECTED` errors; "" for a closed pipe."""
     if isinstance(error, ShardforgeError):
         return error.exit_code, f"Error: {error}"
     if isinstance(error, KeyboardInterrupt):
         then = str(error) or "what is finished is kept; run the same command again to go on."
         return _INTERRUPTED, f"Interrupted: {then}"
     if isinstance(error, BrokenPipeError):
-        return _CLOSED_PIPE, None
+        return _CLOSED_PIPE, ""
     return 1, f"Error: {_explain(error)}"
 
 
@@ -55,9 +55,9 @@ def end_at_next_interrupt() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _end(status: int, line: str | None) -> NoReturn:
+def _end(status: int, line: str) -> NoReturn:
     with suppress(OSError):
-        click.echo(line, err=True, nl=line is not None)
+        click.echo(line, err=True, nl=bool(line))
     _drop_broken_streams()
     sys.exit(status)
 

@@ -88,9 +88,14 @@ def map_sources(
             if found.new or found.changed or found.described or found.vanished:
                 store_source(mapping, now)
         changes[source.spec.name] = found
+    index_images(mapping)
+    return _report(mapping, changes, namings.started)
+
+
+def index_images(mapping: Mapping) -> None:
+    """Make records fast to find by key, and repeated contents fast to find at all."""
     mapping.index("images", "key", unique=True)
     mapping.index("images", "content_hash")
-    return _report(mapping, changes, namings.started)
 
 
 def find_changes(

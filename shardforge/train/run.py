@@ -21,7 +21,7 @@ from shardforge.train.log import RunLog
 from shardforge.train.loop import Trainer
 from shardforge.train.recipe.checks import check_settings
 from shardforge.train.recipe.options import dump_settings
-from shardforge.train.recipe.settings import Settings, expand_home, scale_rate
+from shardforge.train.recipe.settings import Settings, count_step_images, expand_home, scale_rate
 from shardforge.train.recipe.smoke import shrink_settings
 from shardforge.train.task import Task
 
@@ -44,7 +44,7 @@ def run_training(settings: Some, create_task: Callable[[Some, Ranks, RunLog], Ta
         task.model.to(ranks.device)
         for line in describe_surprises(settings, ranks):
             log.say(line)
-        samples, batch = len(task.loader.dataset), settings.batch_size * settings.grad_accum_steps * ranks.world
+        samples, batch = len(task.loader.dataset), count_step_images(settings, ranks.world)
         if batch > samples:
             log.say(f"a step of {batch:,} images is more than the {samples:,} there are: some come in it several times")
         with lock_run(folder, log.say) if ranks.first else nullcontext():
@@ -69,7 +69,7 @@ def describe_surprises(settings: Settings, ranks: Ranks) -> list[str]:
     """Return a line for each value that is not what its option seems to say."""
     decays = (settings.norm_wd, settings.bias_weight_decay, settings.transformer_embedding_decay)
     norms, biases, embeddings = (settings.wd if decay is None else decay for decay in decays)
-    batch = settings.batch_size * settings.grad_accum_steps * ranks.world
+    batch = count_step_images(settings, ranks.world)
     rate, mean = scale_rate(settings, ranks.world), RGB_STATISTICS[settings.rgb_mode]
     reference = settings.reference_batch
     origin = "absolute" if reference is None else f"--lr {settings.lr:g} for a batch of {reference}"
@@ -103,7 +103,7 @@ def open_log(folder: Path, ranks: Ranks) -> Iterator[RunLog]:
         if ranks.world > 1:  # the others would wait for this rank: end now, and let torchrun end them
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's own, where this rank is one of the others
             status, line = explain_error(error)
-            log.say(str(line)) if ranks.first else print(f"Rank {ranks.rank}: {line}", flush=True)
+            log.say(line) if ranks.first else print(f"Rank {ranks.rank}: {line}", flush=True)
             log.close()
             os._exit(status)
         raise

@@ -13,7 +13,7 @@ from shardforge.train.average import WeightAverage, scale_decay
 from shardforge.train.distributed import Ranks
 from shardforge.train.optim import create_optimiser
 from shardforge.train.precision import choose_precision
-from shardforge.train.recipe.settings import FinetuneSettings, Settings, scale_rate
+from shardforge.train.recipe.settings import FinetuneSettings, Settings, count_step_images, scale_rate
 from shardforge.train.task import Task
 
 
@@ -116,7 +116,7 @@ def _average_steps(settings: Settings) -> int:
 def _create_average(task: Task, settings: Settings, ranks: Ranks) -> WeightAverage | None:
     if not task.averages or not isinstance(settings, FinetuneSettings):
         return None
-    images = settings.batch_size * settings.grad_accum_steps * ranks.world
+    images = count_step_images(settings, ranks.world)
     decay = scale_decay(
         settings.model_ema_decay, images_per_step=images, steps=settings.model_ema_steps, epochs=settings.epochs
     )

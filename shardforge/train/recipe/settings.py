@@ -231,11 +231,16 @@ class FinetuneSettings(Data, Evaluation, Optimisation, Schedule, Running):
 Settings = MimSettings | FinetuneSettings
 
 
+def count_step_images(settings: Optimisation, world: int) -> int:
+    """Return the images of a step of the optimiser, over all `world` processes."""
+    return settings.batch_size * settings.grad_accum_steps * world
+
+
 def scale_rate(settings: Optimisation, world: int) -> float:
     """Return the learning rate of a run of `world` processes."""
     if settings.reference_batch is None:
         return settings.lr
-    factor = settings.batch_size * settings.grad_accum_steps * world / settings.reference_batch
+    factor = count_step_images(settings, world) / settings.reference_batch
     return settings.lr * (factor if settings.lr_scale_type == "linear" else factor**0.5)
 
 
