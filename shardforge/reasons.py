@@ -1,7 +1,8 @@
 """Reason codes: what became of a record, one word for each thing that can happen to an image.
 
 The codes stand in `images.reason` (found while mapping; NULL means usable) and in `outcomes.reason` (found while
-writing). They are a contract with users' queries: codes are added, never renamed.
+writing). They are a contract with users' queries: codes are added, never renamed. A reason is passing or lasting: a file
+that is away may be back tomorrow, a torn one stays torn.
 """
 
 OK = "ok"
@@ -17,6 +18,8 @@ COMPRESSED = "compressed"
 MISNAMED = "misnamed"
 NO_METADATA = "no_metadata"
 BAD_SAMPLE = "bad_sample"
+LINK = "link"
+TWICE = "twice"
 
 # Found while reading and converting pixels.
 CHANGED = "changed"
@@ -24,6 +27,13 @@ TRUNCATED = "truncated"
 CORRUPT = "corrupt"
 UNSUPPORTED = "unsupported"
 TOO_MANY_PIXELS = "too_many_pixels"
+TOO_COSTLY = "too_costly"
+
+# Found about whoever reads it.
+TIMED_OUT = "timed_out"
+OUT_OF_MEMORY = "out_of_memory"
+READER_KILLED = "reader_killed"
+INTERNAL_ERROR = "internal_error"
 
 # Decided, not damaged.
 EXCLUDED = "excluded"
@@ -44,11 +54,18 @@ MEANING: dict[str, str] = {
     MISNAMED: "the name of the file, or of its folder, is not as its kind of source has it",
     NO_METADATA: "the file has no row in the table of its source",
     BAD_SAMPLE: "the .json, .cls or .txt that belongs to it is not what its suffix says",
-    CHANGED: "the file's size or time changed after it was mapped",
+    LINK: "a link inside an archive; what it leads to has a row of its own",
+    TWICE: "stands there several times, with different contents or descriptions",
+    CHANGED: "the file's size, time or content changed after it was mapped",
     TRUNCATED: "the image data ends too early",
     CORRUPT: "the image data cannot be decoded",
     UNSUPPORTED: "the pixels are of a kind that has no stated conversion to 8-bit RGB",
     TOO_MANY_PIXELS: "more pixels than --max-pixels allows",
+    TOO_COSTLY: "reading it would cost more time or memory than an image may, by what its bytes say",
+    TIMED_OUT: "reading it took longer than an image may",
+    OUT_OF_MEMORY: "there was not enough memory to read it",
+    READER_KILLED: "the process that read it was killed by it",
+    INTERNAL_ERROR: "a fault of shardforge itself, which met something unforeseen",
     EXCLUDED: "on an exclusion list",
     NO_LABEL: "no value in the label column that was asked for",
     AMBIGUOUS_LABEL: "its name stands for several classes; its other ranks do not tell which",
@@ -59,4 +76,8 @@ MEANING: dict[str, str] = {
 #: Reasons that count against `--max-bad`: the image was meant to be written and could not be.
 BAD = frozenset(
     {EMPTY_FILE, NOT_AN_IMAGE, UNREADABLE, VANISHED, CHANGED, TRUNCATED, CORRUPT, UNSUPPORTED, TOO_MANY_PIXELS}
+    | {TOO_COSTLY, TIMED_OUT, OUT_OF_MEMORY, READER_KILLED, INTERNAL_ERROR}
 )
+
+#: Reasons that may be gone the next time: what has one is tried again by the next run of the same command.
+PASSING = frozenset({VANISHED, UNREADABLE, CHANGED, TIMED_OUT})
