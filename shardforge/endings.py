@@ -38,7 +38,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def explain_error(error: ShardforgeError | KeyboardInterrupt | OSError) -> tuple[int, str]:
-    """Return the exit status and the line of a command that one of the `EXPECTED` errors ends; none for a closed pipe."""
+    """Return the exit status and the line of a command that an `EXPECTED` error ends; "" for a closed pipe."""
     if isinstance(error, ShardforgeError):
         return error.exit_code, f"Error: {error}"
     if isinstance(error, KeyboardInterrupt):

@@ -1,8 +1,8 @@
 """Reason codes: what became of a record, one word for each thing that can happen to an image.
 
 The codes stand in `images.reason` (found while mapping; NULL means usable) and in `outcomes.reason` (found while
-writing). They are a contract with users' queries: codes are added, never renamed. A reason is passing or lasting: a file
-that is away may be back tomorrow, a torn one stays torn.
+writing). They are a contract with users' queries: codes are added, never renamed. A reason is passing or lasting: a
+file that is away may be back tomorrow, a torn one stays torn.
 """
 
 OK = "ok"
