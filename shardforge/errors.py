@@ -11,6 +11,7 @@
     │       └── ManifestMissingError   exit 2: there is none
     ├── BudgetExceededError    more bad images than `--max-bad` allows
     └── TaskError              a unit of work failed for good; `.task` names it
+        └── WorkerLostError    it killed its worker process each time; `.how` and `.signal` say how
 
 Every message says what is wrong, where, what was expected and what to do. Errors cross process borders, so each class
 survives pickling: one positional message, extras as keywords with defaults.
@@ -83,6 +84,18 @@ class TaskError(ShardforgeError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args[0], {"task": self.task})
+
+
+class WorkerLostError(TaskError):
+    """A unit of work killed its worker process at each try: `how`, and by which signal (0: by none)."""
+
+    def __init__(self, message: str, *, task: str = "", how: str = "", signal: int = 0) -> None:
+        super().__init__(message, task=task)
+        self.how = how
+        self.signal = signal
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args[0], {"task": self.task, "how": self.how, "signal": self.signal})
 
 
 def _rebuild(kind: type[ShardforgeError], message: str, extras: dict[str, Any]) -> ShardforgeError:
