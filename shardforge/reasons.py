@@ -31,6 +31,7 @@ TOO_COSTLY = "too_costly"
 
 # Found about whoever reads it.
 TIMED_OUT = "timed_out"
+TOO_SLOW = "too_slow"
 OUT_OF_MEMORY = "out_of_memory"
 READER_KILLED = "reader_killed"
 INTERNAL_ERROR = "internal_error"
@@ -62,7 +63,8 @@ MEANING: dict[str, str] = {
     UNSUPPORTED: "the pixels are of a kind that has no stated conversion to 8-bit RGB",
     TOO_MANY_PIXELS: "more pixels than --max-pixels allows",
     TOO_COSTLY: "reading it would cost more time or memory than an image may, by what its bytes say",
-    TIMED_OUT: "reading it took longer than an image may",
+    TIMED_OUT: "reading it took longer than an image may; it is tried once more",
+    TOO_SLOW: "reading it took longer than an image may, twice",
     OUT_OF_MEMORY: "there was not enough memory to read it",
     READER_KILLED: "the process that read it was killed by it",
     INTERNAL_ERROR: "a fault of shardforge itself, which met something unforeseen",
@@ -76,7 +78,7 @@ MEANING: dict[str, str] = {
 #: Reasons that count against `--max-bad`: the image was meant to be written and could not be.
 BAD = frozenset(
     {EMPTY_FILE, NOT_AN_IMAGE, UNREADABLE, VANISHED, CHANGED, TRUNCATED, CORRUPT, UNSUPPORTED, TOO_MANY_PIXELS}
-    | {TOO_COSTLY, TIMED_OUT, OUT_OF_MEMORY, READER_KILLED, INTERNAL_ERROR}
+    | {TOO_COSTLY, TIMED_OUT, TOO_SLOW, OUT_OF_MEMORY, READER_KILLED, INTERNAL_ERROR}
 )
 
 #: Reasons that may be gone the next time: what has one is tried again by the next run of the same command.
