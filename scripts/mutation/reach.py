@@ -1,0 +1,89 @@
+"""Which functions of the package each test runs, also in the processes that it starts: a pytest plugin.
+
+Functions that run while a fixture of many tests is made belong to the fixture, and so to all tests that use it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from mutation.trace import FOLDER, trace
+
+
+class Reach(NamedTuple):
+    """Tests by function ("FILE::QUALNAME") and the CPU seconds of each test."""
+
+    functions: dict[str, list[str]]
+    seconds: dict[str, float]
+
+
+class _Plugin:
+    def __init__(self) -> None:
+        self.tracer = trace()
+        self.tests: dict[str, dict[str, Any]] = {}
+
+    def _run(self, name: str) -> None:
+        (self.tracer.folder / "running").write_text(name)
+        self.tracer.begin(name)
+        sys.settrace(self.tracer)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._run(item.nodeid)
+        before = sum(os.times()[:4])
+        fixtures = [_name(one) for found in item._fixtureinfo.name2fixturedefs.values() for one in found]  # type: ignore[attr-defined]
+        self.tests[item.nodeid] = {"fixtures": fixtures, "passed": True}
+        result = yield
+        self.tests[item.nodeid]["seconds"] = sum(os.times()[:4]) - before
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
+        if fixturedef.scope == "function":
+            return (yield)
+        around = self.tracer.test
+        self._run(_name(fixturedef))
+        try:
+            return (yield)
+        finally:
+            self._run(around)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.outcome != "passed":
+            self.tests[report.nodeid]["passed"] = False
+
+    def pytest_sessionfinish(self) -> None:
+        sys.settrace(None)
+        (self.tracer.folder / "tests.json").write_text(json.dumps(self.tests))
+
+
+def _name(fixture: pytest.FixtureDef[Any]) -> str:
+    return f"fixture {fixture.baseid} {fixture.argname}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin, where a run asks for it."""
+    if FOLDER in os.environ:
+        config.pluginmanager.register(_Plugin())
+
+
+def read_reach(folder: Path) -> Reach:
+    """Return what a traced run of the tests left in `folder`; tests that failed are left out."""
+    tests = json.loads((folder / "tests.json").read_text())
+    users = defaultdict(list)
+    for test, about in tests.items():
+        for fixture in about["fixtures"]:
+            users[fixture].append(test)
+    found: dict[str, set[str]] = defaultdict(set)
+    with open(folder / "reach.tsv") as lines:
+        for name, path, function in (line.rstrip("\n").split("\t") for line in lines):
+            found[f"{path}::{function}"].update(users[name] if name.startswith("fixture ") else [name])
+    passed = {test: about["seconds"] for test, about in tests.items() if about["passed"]}
+    return Reach({key: sorted(names & passed.keys()) for key, names in found.items()}, passed)
