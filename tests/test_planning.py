@@ -65,7 +65,9 @@ def test_a_range_of_shards_holds_both_ends(count: int, data: st.DataObject) -> N
     assert [shard.row_group for shard in chosen] == list(range(first, last + 1))
 
 
-@pytest.mark.parametrize("part", ["x", "", "5-2", "0-10", "10-10", "-1-3", "3/2", "0/2", "1/0", "1/2/3", "1-2-3", "1.5-2"])
+@pytest.mark.parametrize(
+    "part", ["x", "", "5-2", "0-10", "10-10", "-1-3", "3/2", "0/2", "1/0", "1/2/3", "1-2-3", "1.5-2"]
+)
 def test_parts_that_there_are_not_are_refused(part: str) -> None:
     with pytest.raises(UsageError, match=f"--shards {part}: (expected A-B|the plan has shards 0 to 9)"):
         select_shards(plan_of(10), part)
