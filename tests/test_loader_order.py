@@ -118,16 +118,22 @@ ORDERS: dict[str, tuple[Sampler, list[int], dict[str, object]]] = {
         ClassSampler(LABELS, seed=17),
         [6, 0, 7, 7, 3, 1, 4, 1, 7, 7, 5, 4, 3, 5],
         {
-            **{"kind": "classes", "seed": 17, "samples": 7},
-            **{"members": "18de94fe98f1bd32", "shares": "6293b9451e9338e4"},
+            "kind": "classes",
+            "seed": 17,
+            "samples": 7,
+            "members": "18de94fe98f1bd32",
+            "shares": "6293b9451e9338e4",
         },
     ),
     "weighted classes": (
         ClassSampler(LABELS, seed=17, weights=np.array([1.0, 0, 2, 1]), samples=8),
         [7, 0, 5, 7, 3, 1, 4, 6, 7, 7, 0, 6, 4, 5, 3, 1],
         {
-            **{"kind": "classes", "seed": 17, "samples": 8},
-            **{"members": "18de94fe98f1bd32", "shares": "642c632e87649147"},
+            "kind": "classes",
+            "seed": 17,
+            "samples": 8,
+            "members": "18de94fe98f1bd32",
+            "shares": "642c632e87649147",
         },
     ),
     "weighted": (
@@ -139,7 +145,9 @@ ORDERS: dict[str, tuple[Sampler, list[int], dict[str, object]]] = {
         Mixture(UNWEIGHTED, seed=17),
         [9, 13, 7, 11, 0, 8, 12, 1, 10, 14, 4, 2, 3, 6, 5, 13, 0, 5, 14, 4, 7, 1, 9, 12],
         {
-            **{"kind": "mixture", "seed": 17, "draws": [3, 12]},
+            "kind": "mixture",
+            "seed": 17,
+            "draws": [3, 12],
             "sources": [source.sampler.describe() for source in SOURCES],
         },
     ),
@@ -147,7 +155,9 @@ ORDERS: dict[str, tuple[Sampler, list[int], dict[str, object]]] = {
         Mixture(SOURCES, seed=17, samples=9),
         [9, 13, 0, 7, 1, 11, 2, 8, 12, 0, 10, 14, 1, 4, 3, 6, 2, 5],
         {
-            **{"kind": "mixture", "seed": 17, "draws": [3, 6]},
+            "kind": "mixture",
+            "seed": 17,
+            "draws": [3, 6],
             "sources": [source.sampler.describe() for source in SOURCES],
         },
     ),

@@ -63,7 +63,11 @@ def test_batches_stay_as_they_are() -> None:
     repeated = shuffled([4, 0, 3, 5], 6, repeats=2, epoch_samples=8)
     assert epoch_of(repeated, 1) == [[9, 7, 8, 9, 7, 8], [10, 9, 7, 10, 9, 7]]
     assert repeated.describe() == {
-        **{"seed": 7, "batch_size": 6, "last": "wrap", "repeats": 2, "epoch_samples": 4},
+        "seed": 7,
+        "batch_size": 6,
+        "last": "wrap",
+        "repeats": 2,
+        "epoch_samples": 4,
         "sampler": {"kind": "shuffled", "seed": 7, "block_shards": 2},
     }
 
