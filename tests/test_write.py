@@ -433,4 +433,4 @@ def test_order_is_a_seeded_shuffle(db: Path, tmp_path: Path) -> None:
         write(db, tmp_path / str(seed) / "shards", "--seed", seed)
         keys = pq.read_table(tmp_path / str(seed) / "shards" / "index" / "train.parquet")["key"].to_pylist()
         assert len(keys) == 36
-        assert keys == sorted(keys, key=lambda key: hashlib.sha256(f"{seed}:order:{key}".encode()).digest())  # noqa: B023
+        assert keys == sorted(keys, key=lambda key: hashlib.sha256(f"{seed}:order:{key}".encode()).digest())
