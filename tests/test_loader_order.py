@@ -171,6 +171,12 @@ def test_orders_stay_as_they_are(name: str) -> None:
     assert sampler.describe() == description
 
 
+@pytest.mark.parametrize("block_shards", [0, -1])
+def test_a_block_of_no_shard_is_refused(block_shards: int) -> None:
+    with pytest.raises(UsageError, match=f"block_shards {block_shards}: at least one shard makes a block"):
+        Shuffled(LENGTHS, seed=1, block_shards=block_shards)
+
+
 def test_hashes_and_permutations_stay_as_they_are() -> None:
     assert [derive_key(17), derive_key(17, 3, 1)] == [9260656408219841379, 3870421023614458123]
     assert permute(np.arange(10), 10, derive_key(17)).tolist() == [7, 4, 2, 0, 6, 9, 1, 5, 8, 3]
