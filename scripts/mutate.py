@@ -1,6 +1,6 @@
 """Make small mistakes in the code, one at a time, and find those that no test notices.
 
-    python scripts/mutate.py --reach                                      # once: which tests run which function
+    python scripts/mutate.py --reach                                      # first: which tests run which functions
     python scripts/mutate.py --seed 1 --count 400 --record mutants.json   # goes on where it was stopped
     python scripts/mutate.py --only shardforge/images/geometry.py --count 50
 
@@ -33,7 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mutation.reach import Reach, read_reach
+from mutation.reach import Reach, merge_reach, read_reach
 from mutation.sites import Mutant, find_mutants
 from mutation.trace import FOLDER, START
 
@@ -98,8 +98,8 @@ def main() -> None:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reach", action="store_true", help="run all tests once and note which functions they run")
-    parser.add_argument("--tests", nargs="+", default=["tests"], help="with --reach: these tests")
+    parser.add_argument("--reach", action="store_true", help="run tests and note which functions they run")
+    parser.add_argument("--tests", nargs="+", default=["tests"], help="with --reach: these, to be noted anew")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--only", nargs="+", help="files and folders to mutate")
@@ -130,25 +130,20 @@ def copy_checkout(target: Path) -> Path:
 
 
 def make_reach(folder: Path, tests: list[str]) -> None:
-    """Run the tests once, traced."""
-    shutil.rmtree(folder, ignore_errors=True)
-    root = copy_checkout(folder / "copy")
-    (folder / "sitecustomize.py").write_text(START)
-    paths = [str(part) for part in (folder, root, root / "scripts")]
-    environment = {**os.environ, FOLDER: str(folder), "PYTHONPATH": os.pathsep.join(paths)}
-    command = [
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        MARKERS,
-        "-p",
-        "mutation.reach",
-        "--timeout=1200",
-        f"--basetemp={folder}/tmp",
-    ]
+    """Run tests once, traced, and add what they reach to what is known."""
+    new = folder.with_name("reach-new")
+    shutil.rmtree(new, ignore_errors=True)
+    root = copy_checkout(new / "copy")
+    (new / "sitecustomize.py").write_text(START)
+    (new / "reach.tsv").touch()
+    for place, mode in ((new, 0o777), (new / "reach.tsv", 0o666)):
+        place.chmod(mode)  # some tests run as another user
+    paths = [str(part) for part in (new, root, root / "scripts")]
+    environment = {**os.environ, FOLDER: str(new), "PYTHONPATH": os.pathsep.join(paths)}
+    command = ["-m", "pytest", "-q", "-m", MARKERS, "-p", "mutation.reach", "--timeout=1200", f"--basetemp={new}/tmp"]
     subprocess.run([sys.executable, *command, *tests], cwd=root, env=environment, check=False)
-    shutil.rmtree(folder / "tmp", ignore_errors=True)
+    merge_reach(folder, new)
+    shutil.rmtree(new)
 
 
 def draw_sample(only: list[str] | tuple[str, ...], seed: int, count: int) -> list[Mutant]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 from mutation.trace import FOLDER, trace
 
@@ -71,19 +72,37 @@ def _name(fixture: pytest.FixtureDef[Any]) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     """Begin, where a run asks for it."""
     if FOLDER in os.environ:
+        hypothesis.settings.register_profile("traced", deadline=None)
+        hypothesis.settings.load_profile("traced")
         config.pluginmanager.register(_Plugin())
+
+
+def merge_reach(folder: Path, new: Path) -> None:
+    """Put what a traced run left in `new` into `folder`, in the place of what is known of the same files of tests."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tests, lines = _read(new)
+    files = {test.partition("::")[0] for test in tests}
+    known, older = _read(folder) if (folder / "tests.json").exists() else ({}, [])
+    kept = {test: about for test, about in known.items() if test.partition("::")[0] not in files}
+    # What fixtures reach stays: several files of tests may use one.
+    lines = [line for line in older if line.split("\t")[0] in kept or line.startswith("fixture ")] + lines
+    (folder / "reach.tsv").write_text("\n".join(dict.fromkeys(lines)) + "\n")
+    (folder / "tests.json").write_text(json.dumps({**kept, **tests}))
+
+
+def _read(folder: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    return json.loads((folder / "tests.json").read_text()), (folder / "reach.tsv").read_text().splitlines()
 
 
 def read_reach(folder: Path) -> Reach:
     """Return what a traced run of the tests left in `folder`; tests that failed are left out."""
-    tests = json.loads((folder / "tests.json").read_text())
+    tests, lines = _read(folder)
     users = defaultdict(list)
     for test, about in tests.items():
         for fixture in about["fixtures"]:
             users[fixture].append(test)
     found: dict[str, set[str]] = defaultdict(set)
-    with open(folder / "reach.tsv") as lines:
-        for name, path, function in (line.rstrip("\n").split("\t") for line in lines):
-            found[f"{path}::{function}"].update(users[name] if name.startswith("fixture ") else [name])
+    for name, path, function in (line.split("\t") for line in lines):
+        found[f"{path}::{function}"].update(users[name] if name.startswith("fixture ") else [name])
     passed = {test: about["seconds"] for test, about in tests.items() if about["passed"]}
     return Reach({key: sorted(names & passed.keys()) for key, names in found.items()}, passed)
