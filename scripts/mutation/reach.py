@@ -8,21 +8,39 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
+from mutation.sites import Mutant
 from mutation.trace import FOLDER, trace
 
 
 class Reach(NamedTuple):
-    """Tests by function ("FILE::QUALNAME") and the CPU seconds of each test."""
+    """Tests by function ("FILE::QUALNAME"), the CPU seconds of each test, and how many functions it runs."""
 
     functions: dict[str, list[str]]
     seconds: dict[str, float]
+    breadth: dict[str, int]
+
+    def choose(self, mutant: Mutant, seconds: float, but: Set[str] = frozenset()) -> tuple[list[list[str]], int]:
+        """Return the cheapest tests of the mutated function within so many seconds, by file, and how many there are."""
+        names = self.functions.get(f"{mutant.path}::{mutant.function}") if mutant.function else None
+        if names is None:
+            inside = [tests for key, tests in self.functions.items() if key.startswith(f"{mutant.path}::")]
+            names = list({test for tests in inside for test in tests})
+        chosen: dict[str, list[str]] = defaultdict(list)
+        for test in sorted(set(names) - but, key=lambda name: (self.seconds[name], name)):
+            seconds -= self.seconds[test]
+            if seconds < 0 and chosen:
+                break
+            chosen[test.partition("::")[0]].append(test)
+        # Those first that run little else: they fail where others only pass by.
+        files = sorted(chosen.values(), key=lambda tests: sum(self.breadth[test] for test in tests) / len(tests))
+        return files, len(names)
 
 
 class _Plugin:
@@ -105,4 +123,5 @@ def read_reach(folder: Path) -> Reach:
     for name, path, function in (line.split("\t") for line in lines):
         found[f"{path}::{function}"].update(users[name] if name.startswith("fixture ") else [name])
     passed = {test: about["seconds"] for test, about in tests.items() if about["passed"]}
-    return Reach({key: sorted(names & passed.keys()) for key, names in found.items()}, passed)
+    functions = {key: sorted(names & passed.keys()) for key, names in found.items()}
+    return Reach(functions, passed, Counter(test for tests in functions.values() for test in tests))
