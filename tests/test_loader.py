@@ -221,6 +221,22 @@ def test_boxes_stay_as_they_are(transform: BatchTransform) -> None:
 
 
 @pytest.mark.parametrize(
+    ("ratio", "size", "box"),
+    [
+        ((3.0, 4.0), (1, 400), (0, 199, 1, 200)),
+        ((0.25, 0.3), (400, 1), (199, 0, 200, 1)),
+        ((3.0, 4.0), (90, 4000), (0, 1985, 90, 2015)),  # 30 high, the nearest shape
+        ((0.25, 0.5), (4000, 90), (1977, 0, 2022, 90)),
+    ],
+)
+def test_an_image_that_no_box_fits_into_gives_its_centre(
+    ratio: tuple[float, float], size: tuple[int, int], box: tuple[float, ...]
+) -> None:
+    plan = RandomResizedCrop(8, scale=(1, 1), ratio=ratio).plan(*np.array([size]).T, np.array([1], np.uint64))
+    assert plan.boxes.tolist() == [list(box)]
+
+
+@pytest.mark.parametrize(
     ("transform", "options"),
     [
         (RandomResizedCrop, {"side": 0}),

@@ -29,7 +29,7 @@ _BROKEN = 70
 
 
 class Verdict(NamedTuple):
-    """What became of a mutant: survived, noticed (by a test) or timeout; tests that were chosen, of those that reach it."""
+    """What became of a mutant: survived, noticed (by a test) or timeout; how many tests there are, and were chosen."""
 
     outcome: str
     by: str
