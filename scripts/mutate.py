@@ -70,7 +70,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--record", type=Path, default=Path("mutants.jsonl"))
     parser.add_argument("--again", action="store_true", help="test again what survived")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=90, help="CPU seconds of tests for a mutant")
+    parser.add_argument("--seconds", type=float, default=30, help="CPU seconds of tests for a mutant")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "shardforge-mutate")
     return parser.parse_args()
 

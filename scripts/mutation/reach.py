@@ -19,6 +19,10 @@ from mutation.sites import Mutant
 from mutation.trace import FOLDER, trace
 
 
+#: What it costs to load a file of tests and to make what all its tests use.
+FILE_SECONDS = 3.0
+
+
 class Reach(NamedTuple):
     """Tests by function ("FILE::QUALNAME"), the CPU seconds of each test, and how many functions it runs."""
 
@@ -27,20 +31,32 @@ class Reach(NamedTuple):
     breadth: dict[str, int]
 
     def choose(self, mutant: Mutant, seconds: float, but: Set[str] = frozenset()) -> tuple[list[list[str]], int]:
-        """Return the cheapest tests of the mutated function within so many seconds, by file, and how many there are."""
+        """Return tests of the mutated function that take so many seconds, by file, and how many there are in all.
+
+        Those come first that run little else: they fail where others only pass by.
+        """
         names = self.functions.get(f"{mutant.path}::{mutant.function}") if mutant.function else None
         if names is None:
             inside = [tests for key, tests in self.functions.items() if key.startswith(f"{mutant.path}::")]
             names = list({test for tests in inside for test in tests})
-        chosen: dict[str, list[str]] = defaultdict(list)
+        files: dict[str, list[str]] = defaultdict(list)
         for test in sorted(set(names) - but, key=lambda name: (self.seconds[name], name)):
-            seconds -= self.seconds[test]
-            if seconds < 0 and chosen:
+            files[test.partition("::")[0]].append(test)
+        chosen: list[list[str]] = []
+        for tests in sorted(files.values(), key=lambda tests: sum(self.breadth[test] for test in tests) / len(tests)):
+            if chosen and self.cost([tests[:1]]) > seconds:
                 break
-            chosen[test.partition("::")[0]].append(test)
-        # Those first that run little else: they fail where others only pass by.
-        files = sorted(chosen.values(), key=lambda tests: sum(self.breadth[test] for test in tests) / len(tests))
-        return files, len(names)
+            chosen.append([])
+            seconds -= FILE_SECONDS
+            for test in tests:
+                seconds -= self.seconds[test]
+                if seconds >= 0 or not chosen[-1]:
+                    chosen[-1].append(test)
+        return chosen, len(names)
+
+    def cost(self, files: list[list[str]]) -> float:
+        """Return about how many CPU seconds tests take, by file: with what is made once for a file."""
+        return sum(FILE_SECONDS + sum(self.seconds.get(test, FILE_SECONDS) for test in tests) for tests in files)
 
 
 class _Plugin:

@@ -85,7 +85,7 @@ class Sandbox:
         """Run tests with a mutant in place; return pytest's exit code, negative for a signal, and which test failed."""
         if mutant is not None:
             (self.root / mutant.path).write_text(mutant.apply((ROOT / mutant.path).read_text()))
-        seconds = sum(self._reach.seconds[test] for tests in files for test in tests)
+        seconds = self._reach.cost(files)
         self._failed.write_text("")
         sys.stdout.flush()
         pid = os.fork()
