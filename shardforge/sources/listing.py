@@ -19,9 +19,6 @@ from shardforge.paths import encode_path, make_key, path_from_text, path_to_text
 from shardforge.records import listing_schema
 from shardforge.sources.base import SourceSpec
 
-#: What names of image files end in, lower case; consulted only where content cannot be: in lists and in tars.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
-
 #: The most rows in a table of a listing.
 BATCH_ROWS = 65_536
 

@@ -13,11 +13,10 @@ import numpy.typing as npt
 
 from shardforge.errors import DatasetError
 from shardforge.loader.index.file import Columns, map_columns
-from shardforge.loader.index.rows import BLOCK, hash_keys
-from shardforge.loader.index.walk import split_name
 from shardforge.loader.network import hide_credentials
 from shardforge.loader.storage import ShardReader
-from shardforge.tarfiles import TarError, iter_members
+from shardforge.samples import hash_keys, split_name
+from shardforge.tarfiles import BLOCK, TarError, iter_members
 
 Int64Array = npt.NDArray[np.int64]
 #: Where members lie: shard number, first byte and size of each; offset 0 where a sample lacks the member.
