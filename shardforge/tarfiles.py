@@ -46,7 +46,7 @@ _PROGRAMS = {
     **dict.fromkeys((".tar.zst", ".tzst"), "zstd"),
     ".tar.lz4": "lz4",
 }
-COMPRESSED_SUFFIXES = tuple(_PROGRAMS)
+_COMPRESSED_SUFFIXES = tuple(_PROGRAMS)
 
 
 class TarError(DatasetError):
@@ -150,9 +150,9 @@ def iter_members(view: TarBytes, *, odd: bool = False) -> Iterator[Member]:
 
 def find_compression(name: str) -> str | None:
     """Return what to do with a tar whose name says that it is compressed, as a sentence about it; None for others."""
-    if not name.lower().endswith(COMPRESSED_SUFFIXES):
+    if not name.lower().endswith(_COMPRESSED_SUFFIXES):
         return None
-    return _explain_compression(next(_PROGRAMS[end] for end in COMPRESSED_SUFFIXES if name.lower().endswith(end)))
+    return _explain_compression(next(_PROGRAMS[end] for end in _COMPRESSED_SUFFIXES if name.lower().endswith(end)))
 
 
 def _explain_compression(program: str) -> str:
