@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from shardforge import reasons
 from shardforge.tarfiles import Member
 
 #: Extensions of images, the strongest first where a sample has several; read by name only where content cannot be.
@@ -50,15 +51,15 @@ NOTES = {
     "no_label": "{count} of {total} images have no label, such as {example}",
     "no_cls": "{count} of {total} samples have no .cls; that is good where it was meant, as by `shardforge write "
     "--unlabelled keep`; for instance {example}",
+    "no_number": "{count} of {total} samples have a .cls that is no class number, such as {example}",
     "stray": "images or labels that belong to no sample: {count}, such as {example}; names that begin with a dot, and "
     "what is called __X__, are passed over",
     "hidden": "hidden files in folders: {count}, such as {example}; they are passed over here, but webdataset takes "
     "each for a sample of its folder, which parts its neighbours: delete them from the tar",
+    "links": "links in place of images or labels: {count}, such as {example}; readers pass over them",
     "compressed": "tars that are compressed: {count}, such as {example}",
     "unread": "samples whose label or text cannot be read: {count}, such as {example}",
 }
-#: Notes that say nothing where they hold for all: a tar without labels, say.
-_OF_SOME = frozenset({"no_label", "no_cls"})
 
 
 class Sample(NamedTuple):
@@ -159,13 +160,15 @@ class Note:
 class SampleNotes:
     """Counts what is odd about samples, with an example of each kind; notes on several tars add up.
 
-    `totals` are what some kinds are counted of, for those that are not counted of `samples`.
+    Attributes:
+        samples: how many there are.
+        images: how many were asked for a label, from whatever source; None where only .cls is looked for.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.samples = 0
-        self.totals: Counter[str] = Counter()
+        self.images: int | None = None
         self.examples: dict[str, str] = {}
 
     def add(self, code: str, example: str, count: int = 1) -> None:
@@ -179,14 +182,14 @@ class SampleNotes:
         for code in find_oddities(sample.extensions):
             self.add(code, f"{place}: {sample.members[0][1].name}")
 
-    def add_stray(self, place: str, name: str) -> None:
+    def add_stray(self, place: str, member: Member) -> None:
         """Count a member that belongs to no sample where its name is that of an image or a label."""
-        folder, slash, file_name = name.rpartition("/")
-        suffix = file_name.rpartition(".")[2].lower()
-        if slash and file_name.startswith(".") and "." not in folder.rpartition("/")[2] and not _META.match(name):
-            self.add("hidden", f"{place}: {name}")
-        elif "." in file_name and (suffix == LABEL or suffix in IMAGE_EXTENSIONS):
-            self.add("stray", f"{place}: {name}")
+        folder, slash, file_name = member.name.rpartition("/")
+        hidden = slash and file_name.startswith(".") and "." not in folder.rpartition("/")[2]
+        if hidden and not member.reason and not _META.match(member.name):
+            self.add("hidden", f"{place}: {member.name}")
+        elif file_name.lower().endswith((*IMAGE_SUFFIXES, f".{LABEL}")):
+            self.add("links" if member.reason == reasons.LINK else "stray", f"{place}: {member.name}")
 
     def add_scattered(self, place: str, hashes: npt.NDArray[np.generic], key_of: Callable[[int], str]) -> None:
         """Count the keys that occur more than once in a tar.
@@ -198,22 +201,23 @@ class SampleNotes:
         """
         _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
         if repeated := int((counts > 1).sum()):
-            self.add("scattered", f"{place}: {key_of(int(first[counts > 1][0]))}", repeated)
+            self.add("scattered", f"{place}: {key_of(int(first[counts > 1].min()))}", repeated)
 
     def update(self, other: SampleNotes) -> None:
         """Add the notes on other tars."""
         self.counts.update(other.counts)
         self.samples += other.samples
-        self.totals.update(other.totals)
         self.examples = other.examples | self.examples
 
     def tell(self) -> list[Note]:
         """Return what is to be told, in the order of `NOTES`."""
+        silent = {"no_label" if self.images is None else "no_cls"}
+        if self.counts["no_cls"] == self.samples and self.counts["no_label"] in (0, self.images):
+            silent = {"no_label", "no_cls"}  # a tar without any label is meant to be one
         notes = []
-        for code, text in NOTES.items():
-            count, total = self.counts[code], self.totals[code] or self.samples
-            if count and not (code in _OF_SOME and count == total):
-                example = self.examples[code]
-                told = text.format(count=f"{count:,}", total=f"{total:,}", example=example)
-                notes.append(Note(code, count, example, told))
+        for code in [code for code in NOTES if self.counts[code] and code not in silent]:
+            count, example = self.counts[code], self.examples[code]
+            total = self.images if code == "no_label" else self.samples
+            told = NOTES[code].format(count=f"{count:,}", total=f"{total:,}", example=example)
+            notes.append(Note(code, count, example, told))
         return notes

@@ -103,11 +103,11 @@ class WebDatasetSource:
             yield make_batch(self.spec, paths, {**columns, **listed})
 
     def _count_labels(self, rows: Sequence[_Row], labels: Sequence[str | None]) -> None:
-        for row, label in zip(rows, labels, strict=True):
-            if row.reason is None:
-                self.notes.totals["no_label"] += 1
-                if label is None:
-                    self.notes.add("no_label", row.path)
+        usable = [(row.path, label) for row, label in zip(rows, labels, strict=True) if row.reason is None]
+        self.notes.images = (self.notes.images or 0) + len(usable)
+        for path, label in usable:
+            if label is None:
+                self.notes.add("no_label", path)
 
     def _list_images(self) -> Iterator[_Row]:
         if self.spec.file is not None:
@@ -157,7 +157,7 @@ class WebDatasetSource:
             if stray.reason and stray.name.lower().endswith(IMAGE_SUFFIXES):
                 yield _locate(tar, mtime, stray, stray.reason, None, {})
             else:
-                self.notes.add_stray(tar, stray.name)
+                self.notes.add_stray(tar, stray)
         self.notes.add_scattered(tar, np.array(hashes, np.int64), lambda number: _find_key(view, number))
         return damage[0] if damage else None
 

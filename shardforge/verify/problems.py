@@ -28,6 +28,7 @@ MEANING = {
     "member_duplicate": "a member occurs twice",
     "member_order": "a member stands in another place",
     "member_suffix": "a member's suffix is not spelled as shardforge writes it",
+    "member_packed": "a member is sparse, or of a type that no standard has: no reader finds its bytes",
     "member_costly": "a member has more bytes than any reader takes",
     "member_bytes": "a member's bytes are not those that were written",
     "label_wrong": "a .cls member holds another label",

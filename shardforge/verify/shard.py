@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardforge import reasons
 from shardforge.errors import ImageError
 from shardforge.files import FileView, sha256_file
 from shardforge.images.convert import FORMATS, check_image, choose_codec
@@ -27,6 +28,7 @@ from shardforge.samples import (
     is_image_extension,
     iter_samples,
     parse_label,
+    split_name,
 )
 from shardforge.tarfiles import (
     CompressedTarError,
@@ -137,9 +139,9 @@ def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFin
     with open(path, "rb", buffering=0) as handle:
         view = FileView(handle.fileno())
         try:
-            for sample in iter_samples(iter_members(view), strays=True):
+            for sample in iter_samples(iter_members(view, odd=True), strays=True):
                 if not sample.key:
-                    notes.add_stray(check.file, sample.members[0][1].name)
+                    problems += _check_stray(check.file, sample.members[0][1], notes)
                     continue
                 if sample.key in shapes:
                     problems.append(Problem("key_twice", check.file, sample.key))
@@ -155,6 +157,14 @@ def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFin
     if check.samples is not None and check.samples != len(keys):
         problems.append(Problem("shard_samples", check.file, expected=str(check.samples), found=str(len(keys))))
     return ShardFindings(problems, sha256, len(keys), hashes, notes)
+
+
+def _check_stray(file: str, member: Member, notes: SampleNotes) -> Iterator[Problem]:
+    """Note a member that belongs to no sample; one that would, if its bytes lay there as they are, is a problem."""
+    if member.reason == reasons.COMPRESSED and split_name(member.name)[0]:
+        yield Problem("member_packed", file, member.name)
+    else:
+        notes.add_stray(file, member)
 
 
 def _code_of(error: TarError) -> str:
@@ -240,7 +250,7 @@ def _check_member(check: ShardCheck, view: FileView, kind: str, member: Member) 
     elif kind == LABEL:
         if not _is_label(data, check):
             wanted = "an integer" if check.classes is None else f"0 to {check.classes - 1}"
-            return "label_range", wanted, data[:40].decode("ascii", "backslashreplace")
+            return "label_range", wanted, repr(data[:40])[2:-1]
     elif kind == "json":
         try:
             if not isinstance(json.loads(data), dict):

@@ -104,6 +104,17 @@ class ShardIndex:
         places = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
         return np.where(hashes[places] == wanted, order[places], np.int64(-1)).astype(np.int64)
 
+    def find_repeated(self) -> Int64Array:
+        """Return the first sample of each key that occurs more than once in its shard, by hashes of 64 bits."""
+        hashes, order = self._columns.hashes, self._columns.order
+        equal = np.flatnonzero(hashes[1:] == hashes[:-1])
+        samples = order[equal].astype(np.int64)
+        shards = self.find_shards(samples)
+        near = shards == self.find_shards(order[equal + 1].astype(np.int64))
+        runs = np.stack([shards[near].astype(np.uint64), hashes[equal[near]]])
+        first = np.unique(runs, axis=1, return_index=True)[1]
+        return np.sort(samples[near][first])
+
     def _members_of(self, sample: int) -> list[tuple[int, int]]:
         """Return offset and size of each member that a sample has."""
         extents = self._columns.members.values()
