@@ -40,6 +40,7 @@ class Found(NamedTuple):
     bytes: int | None = None
     mtime: int | None = None
     reason: str | None = None
+    note: str | None = None
 
 
 def batched(items: Iterable[Item], size: int = BATCH_ROWS) -> Iterator[list[Item]]:
@@ -91,7 +92,8 @@ def make_found_batch(spec: SourceSpec, found: Sequence[Found], columns: Mapping[
         status[i] = known
     sizes, times, why = zip(*status, strict=True)
     given = _make_array(columns.get("reason", [None] * len(found)), pa.string())
-    where = {"offset": [file.offset for file in found], "bytes": sizes, "mtime": times}
+    notes = [file.note for file in found]
+    where = {"offset": [file.offset for file in found], "bytes": sizes, "mtime": times, "note": notes}
     reason = pc.coalesce(pa.array(why, pa.string()), given)
     return make_batch(spec, [file.path for file in found], {**columns, **where, "reason": reason})
 
