@@ -146,7 +146,7 @@ def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFin
                 if sample.key in shapes:
                     problems.append(Problem("key_twice", check.file, sample.key))
                 notes.add_sample(check.file, sample)
-                shapes[sample.key] = _shape_of(check, sample)
+                shapes[sample.key] = sample.extensions if check.strict else _list_texts(sample)
                 keys.append(sample.key)
                 problems += _check_sample(check, view, sample)
         except TarError as error:
@@ -173,10 +173,8 @@ def _code_of(error: TarError) -> str:
     return "shard_truncated" if isinstance(error, TruncatedTarError) else "tar_header"
 
 
-def _shape_of(check: ShardCheck, sample: Sample) -> _Shape:
-    """Return the members that other samples should have, too: by our contract all, in order; else the texts alone."""
-    if check.strict:
-        return tuple([name for name in sample.extensions if name not in check.optional])
+def _list_texts(sample: Sample) -> _Shape:
+    """Return the members that readers need in each sample if in one: neither images, of any format, nor labels."""
     return tuple(sorted({name for name in sample.extensions if _kind_of(name) not in ("image", LABEL)}))
 
 
@@ -187,14 +185,14 @@ def _check_shapes(check: ShardCheck, shapes: dict[str, _Shape]) -> Iterator[Prob
         return
     usual = counts.most_common(1)[0][0]
     for key, shape in shapes.items():
-        for extension in sorted(set(usual) - set(shape)):
+        for extension in sorted(set(usual) - set(shape) - check.optional):
             yield Problem("member_missing", check.file, f"{key}.{extension}")
-        if not check.strict:
-            continue
-        for extension in sorted(set(shape) - set(usual)):
-            yield Problem("member_extra", check.file, f"{key}.{extension}")
-        if shape != usual and set(shape) == set(usual):
-            yield Problem("member_order", check.file, key, " ".join(usual), " ".join(shape))
+        if check.strict:
+            for extension in sorted(set(shape) - set(usual) - check.optional):
+                yield Problem("member_extra", check.file, f"{key}.{extension}")
+            expected, found = [name for name in usual if name in shape], [name for name in shape if name in usual]
+            if expected != list(dict.fromkeys(found)):
+                yield Problem("member_order", check.file, key, ", ".join(expected), ", ".join(found))
 
 
 def _check_sample(check: ShardCheck, view: FileView, sample: Sample) -> Iterator[Problem]:
