@@ -13,10 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hostile import HostileExecutor, make_hostile
 from pipeline import manifest, prepare, run, shard_hashes, write
 from tars import Member, write_tar
 
+from shardforge.mapping import open_mapping
 from shardforge.verify import shard
+from shardforge.verify.dataset import verify_dataset
+from shardforge.verify.shardlist import verify_shardlist
 
 SHARD = "train/shards-train-000001.tar"
 OTHER = "train/shards-train-000002.tar"
@@ -492,3 +496,27 @@ def test_a_manifest_of_wrong_types_is_one_sentence(tmp_path: Path, content: obje
     (tmp_path / "_info.json").write_text(json.dumps(content))
     failed = run("verify", tmp_path, "--workers", 0, code=1)
     assert failed.stderr.startswith(f"Error: {tmp_path}/_info.json")
+
+
+@pytest.mark.parametrize("given", ["shardlist", "dataset"])
+def test_a_member_that_kills_its_reader_is_named_and_the_rest_is_read(tmp_path: Path, given: str) -> None:
+    for name in ("good", "fine", "segfault", "unforeseen", "kill"):
+        make_hostile(tmp_path / "images" / f"{name}.jpg", name)
+    db = prepare(tmp_path, f"s=folder:{tmp_path / 'images'}", "--rule", "exact", "--val-split", 20)
+    out = tmp_path / "shards"
+    write(db, out, "--passthrough", "--label", "none")
+    with open_mapping(db) as mapping:
+        names = dict(mapping.rows("SELECT key, path FROM images"))
+    with HostileExecutor(1) as executor:
+        if given == "dataset":
+            problems = verify_dataset(out / "_info.json", "decode", executor, progress=lambda *_: None)
+        else:
+            found = verify_shardlist(
+                [str(out / "*" / "*.tar")], "decode", executor, classes=None, progress=lambda *_: None
+            )
+            problems = found.problems
+    said = {(problem.code, names[problem.member.partition(".")[0]]): problem.found for problem in problems}
+    killed = {("reader_killed", name) for name in ("segfault.jpg", "kill.jpg")}
+    assert said.keys() == killed | {("internal_error", "unforeseen.jpg")}
+    assert "SIGSEGV" in said["reader_killed", "segfault.jpg"]
+    assert said["internal_error", "unforeseen.jpg"] == "ValueError: nobody thought of this"

@@ -14,8 +14,9 @@ from shardforge.errors import UsageError
 from shardforge.executors import Executor
 from shardforge.samples import LABEL, SampleNotes
 from shardforge.tarfiles import find_compression
+from shardforge.verify.checks import run_checks
 from shardforge.verify.problems import Problem
-from shardforge.verify.shard import ShardCheck, verify_shard
+from shardforge.verify.shard import ShardCheck
 
 #: Where nothing says which samples have a class, a sample without one is no damage.
 _OPTIONAL = frozenset({LABEL})
@@ -57,13 +58,12 @@ def verify_shardlist(
     owners: list[int] = []
     progress(f"verify ({level})", 0, len(checks))
     numbers = {check.path: number for number, check in enumerate(checks)}
-    for result in executor.run(verify_shard, checks):
-        found = result.unwrap()
-        problems[result.task.path] = found.problems
-        notes[result.task.path] = found.notes
+    for check, found in run_checks(executor, checks):
+        problems[check.path] = found.problems
+        notes[check.path] = found.notes
         if found.keys is not None:
             hashes.append(found.keys)
-            owners += [numbers[result.task.path]] * len(found.keys)
+            owners += [numbers[check.path]] * len(found.keys)
         progress(f"verify ({level})", len(problems), len(checks))
     for first, second in _shared_keys(hashes, owners):
         places = Path(checks[first].path).name
