@@ -116,15 +116,46 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     Text is cut, the widest columns first, where a line would be longer than a terminal is wide.
     """
     kept = [list(row) for row in rows]
-    numeric = [all(row[i] is None or isinstance(row[i], int | float) for row in kept) for i in range(len(header))]
-    lines = [list(header), *([_cell(value) for value in row] for row in kept)]
-    widths = _fit([max(len(line[i]) for line in lines) for i in range(len(header))], numeric)
-    for line in lines:
+    layout = TableLayout(header, kept)
+    click.echo(layout.line(header))
+    for row in kept:
+        click.echo(layout.line(row))
+
+
+class TableLayout:
+    """How wide the columns of a table are, and which hold numbers; `fits` says whether they fit on a line.
+
+    Found from some of the rows: text of others is cut to that width, numbers are not.
+    """
+
+    def __init__(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        columns = range(len(header))
+        self._numeric = [all(row[i] is None or isinstance(row[i], int | float) for row in rows) for i in columns]
+        lines = [header, *([show_value(value) for value in row] for row in rows)]
+        self._widths = _fit([max(len(line[i]) for line in lines) for i in columns], self._numeric)
+        self.fits = sum(self._widths) + len(_GAP) * (len(header) - 1) <= LINE
+
+    def line(self, row: Sequence[object]) -> str:
+        """Return the line of a row."""
         padded = (
-            text.rjust(width) if right else _shorten(text, width).ljust(width)
-            for text, width, right in zip(line, widths, numeric, strict=True)
+            text.rjust(width) if right else shorten(text, width).ljust(width)
+            for text, width, right in zip(map(show_value, row), self._widths, self._numeric, strict=True)
         )
-        click.echo(_GAP.join(padded).rstrip())
+        return _GAP.join(padded).rstrip()
+
+
+def shorten(text: str, letters: int) -> str:
+    """Return text of at most so many letters."""
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def show_value(value: object) -> str:
+    """Return a value as a table shows it, on one line whatever it holds."""
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in str(value))
 
 
 def _fit(widths: list[int], numeric: Sequence[bool]) -> list[int]:
@@ -136,15 +167,3 @@ def _fit(widths: list[int], numeric: Sequence[bool]) -> list[int]:
             break
         widths[max(i for i, width in enumerate(widths) if width == widest and not numeric[i])] -= 1
     return widths
-
-
-def _shorten(text: str, letters: int) -> str:
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in str(value))
