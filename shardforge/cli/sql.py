@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from shardforge.cli.answers import print_csv, print_objects, print_rows
-from shardforge.cli.options import json_option, print_json, print_table
+from shardforge.cli.options import print_json, print_table
 from shardforge.errors import UsageError
 from shardforge.files import decode_text
 from shardforge.progress import Progress
@@ -30,7 +30,7 @@ _MOST_BYTES = 16 << 20
 @click.option(
     "--set", "values", multiple=True, metavar="NAME=VALUE", help="Text for the parameter $NAME of them. Repeatable."
 )
-@json_option
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as a JSON array of objects.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print rows as CSV, under a line with the names of the columns.")
 @click.option(
     "--convert",
