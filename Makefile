@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-compiled test-slurm lint format docs clean
+.PHONY: help demo test test-compiled test-slurm lint wheels format docs clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is to make.
@@ -26,6 +26,9 @@ lint: .venv/dev ## Check style and types.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+wheels: .venv/dev ## Resolve the install and its extras from wheels, for each platform and Python (asks the package index).
+	$(BIN)/python scripts/resolve_wheels.py
 
 format: .venv/dev ## Bring the code into its format.
 	$(BIN)/ruff check --fix

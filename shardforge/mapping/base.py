@@ -29,7 +29,8 @@ ANSWER_ROWS = 1_000
 MEND = "restore a copy of the file, or map the sources again into a new one"
 
 _SHOWN = 40
-_NO_TEXT = "cannot encode str as UTF-8"
+#: What the bindings of DuckDB say of text with half a surrogate pair, by their age.
+_NO_TEXT = re.compile("cannot encode str as UTF-8|Unable to cast Python instance of type <class 'str'>")
 _TABLE = re.compile(r"^CREATE TABLE (\w+) \((.*?)^\)", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(r'^ +"?(\w+)"?', re.MULTILINE)
 
@@ -154,7 +155,7 @@ class Mapping(ABC):
         try:
             yield
         except Exception as error:
-            if isinstance(error, UnicodeEncodeError) or _NO_TEXT in str(error):
+            if isinstance(error, UnicodeEncodeError) or _NO_TEXT.search(str(error)):
                 raise UsageError(
                     f"a name is no UTF-8 text, which a database cannot hold ({error}); rename it"
                 ) from error
