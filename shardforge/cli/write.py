@@ -167,12 +167,25 @@ def write_command(
         from shardforge.dataset.write import write_dataset  # while the workers start
 
         options = _read_options(db, out, choices)
+        if choices["codec"] == "auto":
+            _tell_slow_codec(options.conversion.codec)
         report = write_dataset(
             db, out, options, pool, part=part, replace=replace, retry_bad=retry_bad, budget=max_bad, progress=progress
         )
         if report.complete:
             _index_splits(out, progress)
     print_report(out, report, part, as_json=as_json)
+
+
+def _tell_slow_codec(codec: str) -> None:
+    from shardforge.images.convert import find_missing_library
+
+    if codec == "pillow":
+        click.echo(
+            f"Note: Pillow converts the images, which takes about twice the time: {find_missing_library()}; "
+            "--codec pillow says that this is meant",
+            err=True,
+        )
 
 
 def _index_splits(out: Path, progress: Progress) -> None:
