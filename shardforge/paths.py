@@ -13,6 +13,7 @@ from pathlib import Path
 
 from shardforge.errors import UsageError
 
+_URL = re.compile(r"[A-Za-z][\w+.:-]*://")
 _ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 
 #: Hex digits of a key: 96 bits, so that 10^9 keys collide with a probability below 10^-11.
@@ -41,6 +42,27 @@ def path_from_text(text: str) -> bytes:
     if b"\\" not in raw:
         return raw
     return _ESCAPED.sub(lambda match: b"\\" if match[1] == b"\\" else bytes([int(match[1][1:], 16)]), raw)
+
+
+def require_local(text: str, name: str) -> None:
+    """Refuse text that names nothing on this machine; `name` is what a message calls it, such as --out.
+
+    Raises:
+        UsageError: it is empty, a URL, `-`, or nothing that a file can be called.
+    """
+    if not text:
+        raise UsageError(f"{name}: is empty; give a path")
+    if "\0" in text:
+        raise UsageError(f"{name} {text!r}: holds a NUL, so no file is called that; mend the name")
+    if text.startswith("file:///"):
+        raise UsageError(f"{name} {text}: a URL of this machine; give the path alone: {text.removeprefix('file://')}")
+    if _URL.match(text):
+        raise UsageError(
+            f"{name} {text}: a URL, and this command works on files of this machine alone; mount the place, or copy "
+            "the files from there or to there, and give a local path"
+        )
+    if text == "-":
+        raise UsageError(f"{name} -: stands for standard input or output, which do not serve here; give a path")
 
 
 def require_text(path: Path) -> None:

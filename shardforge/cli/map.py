@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardforge.cli.names import names_options, names_to_json, print_names, read_names
-from shardforge.cli.options import count_of, db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.options import (
+    LocalPath,
+    count_of,
+    db_option,
+    executor_options,
+    json_option,
+    print_json,
+    print_table,
+)
 from shardforge.errors import SourceError, UsageError
 from shardforge.progress import Progress
 from shardforge.reasons import MEANING
@@ -42,7 +50,7 @@ _EXAMPLES = 3
 )
 @click.option(
     "--metadata",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=LocalPath(exists=True, dir_okay=False),
     help="Table (CSV, TSV, JSON Lines, Parquet) that says more about the images; remembered for later scans.",
 )
 @click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from shardforge.duplicates import DEFAULT_DISTANCE, MAX_DISTANCE
+from shardforge.paths import require_local
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,12 +22,25 @@ LINE = 100
 _NARROWEST = 8
 
 
+class LocalPath(click.Path):
+    """A path on this machine, as a `Path`: no URL, of which a folder `s3:` would be made here."""
+
+    def __init__(self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        name = param.human_readable_name if param else "path"
+        require_local(os.fspath(value), max(param.opts, key=len) if isinstance(param, click.Option) else name)
+        return super().convert(value, param, ctx)
+
+
 def db_option(command: Command) -> Command:
     """Add `--db`, the mapping database."""
     return click.option(
         "--db",
         required=True,
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=LocalPath(dir_okay=False),
         help="Mapping database; the suffix chooses the engine: .duckdb, or .sqlite (also .db, .sqlite3).",
     )(command)
 
@@ -76,7 +91,7 @@ def cache_options(command: Command) -> Command:
         ),
         click.option(
             "--cache-dir",
-            type=click.Path(file_okay=False, path_type=Path),
+            type=LocalPath(file_okay=False),
             help="Folder for shards behind URLs. [default: the user's cache]",
         ),
     ):

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from shardforge.cli.answers import print_csv, print_objects, print_rows
-from shardforge.cli.options import print_json, print_table
+from shardforge.cli.options import LocalPath, print_json, print_table
 from shardforge.errors import UsageError
 from shardforge.files import decode_text
 from shardforge.progress import Progress
@@ -24,7 +24,7 @@ _MOST_BYTES = 16 << 20
 
 
 @click.command("sql", short_help="Ask a mapping in SQL; copy it into another form.")
-@click.argument("db", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("db", type=LocalPath(dir_okay=False))
 @click.argument("statement", required=False, metavar="[NAME|FILE|-]")
 @click.option("-c", "--query", metavar="SQL", help="Statements to run, in place of NAME, FILE or -.")
 @click.option(
@@ -34,7 +34,7 @@ _MOST_BYTES = 16 << 20
 @click.option("--csv", "as_csv", is_flag=True, help="Print rows as CSV, under a line with the names of the columns.")
 @click.option(
     "--convert",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     metavar="NEW",
     help="Copy the mapping into the new file NEW: of the other engine, or of a form that every DuckDB reads.",
 )

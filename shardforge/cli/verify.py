@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shardforge.cli.options import executor_options, json_option, print_json
+from shardforge.cli.options import LocalPath, executor_options, json_option, print_json
 from shardforge.progress import Progress
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("verify", short_help="Check shards against manifest and mapping; repair them.")
-@click.argument("info", required=False, type=click.Path(path_type=Path))
+@click.argument("info", required=False, type=LocalPath())
 @click.option(
     "--shardlist",
     multiple=True,
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     type=click.Choice(["size", "checksum", "decode"]),
     help="By file sizes, SHA-256, or every image, label and text. [default: checksum; decode for --shardlist]",
 )
-@click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Mapping database to reconcile INFO with.")
-@click.option(
-    "--class-file", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Class file of --shardlist."
-)
+@click.option("--db", type=LocalPath(dir_okay=False), help="Mapping database to reconcile INFO with.")
+@click.option("--class-file", type=LocalPath(dir_okay=False, exists=True), help="Class file of --shardlist.")
 @click.option(
     "--repair", is_flag=True, help="Write bad and missing shards again, to the same bytes, and verify once more."
 )

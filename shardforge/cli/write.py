@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardforge.cli.options import db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.options import LocalPath, db_option, executor_options, json_option, print_json, print_table
 from shardforge.cli.write_report import print_report
 from shardforge.dataset.budget import Budget
 from shardforge.dataset.layout import MANIFEST
@@ -53,7 +53,7 @@ def _read_budget(context: click.Context, option: click.Parameter, value: str) ->
 
 @click.command("write", short_help="Write the splits as WebDataset shards with a manifest.")
 @db_option
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the dataset.")
+@click.option("--out", required=True, type=LocalPath(file_okay=False), help="Folder of the dataset.")
 @click.option("--name", help="Name in the shards' file names. [default: that of the folder]")
 @click.option(
     "--size", metavar="N|WxH", callback=_read_pixels, help="Target in pixels. [default: keep the images' own sizes]"

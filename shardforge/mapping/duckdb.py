@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -37,7 +38,7 @@ _NO_SPACE = "No space left"
 _STORAGE = "v1.0.0"
 #: Of files that are no DuckDB databases; for those of other programs, DuckDB would load an extension.
 _FOREIGN = ("not a valid DuckDB", "xtension")
-_OTHER_STORAGE = "we can only read versions between"
+_OTHER_STORAGE = re.compile(r"version number \d+, but we can only read")
 #: Where a file names the DuckDB that made it: 32 bytes of text, filled up with NUL.
 _MAKER_OFFSET = 52
 
@@ -165,7 +166,7 @@ class DuckDBMapping(Mapping):
         text = str(error).splitlines()[0]
         if "Conflicting lock" in text:
             return explain_lock(self.path, text)
-        if _OTHER_STORAGE in text:
+        if _OTHER_STORAGE.search(text):
             return self._explain_storage()
         if _NO_SPACE in text:
             return explain_os_error(OSError(errno.ENOSPC, text), self.path)

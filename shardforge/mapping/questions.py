@@ -31,6 +31,8 @@ def ask(mapping: Mapping, script: str, values: dict[str, str], *, name: str) -> 
     """
     if unused := values.keys() - set(re.findall(r"\$(\w+)", script)):
         raise UsageError(f"--set {min(unused)}: {name} has no ${min(unused)}; leave it out, or mend the name")
+    for text in (script, *values.values()):
+        _require_text(text, name)
     mapping.confine()
     with _sentences(mapping, name, Statement(1, 1, 1, None)):
         statements = mapping.split(script)
@@ -41,6 +43,13 @@ def ask(mapping: Mapping, script: str, values: dict[str, str], *, name: str) -> 
             answer = mapping.answer(statement, values)
         if answer is not None:
             yield Answer(answer.columns, _read(mapping, answer, name, statement))
+
+
+def _require_text(text: str, name: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{name}: is no UTF-8 text ({error}); mend it, for instance by iconv -f latin1") from error
 
 
 def _read(mapping: Mapping, answer: Answer, name: str, statement: Statement) -> Iterator[tuple[object, ...]]:

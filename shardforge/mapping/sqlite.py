@@ -84,7 +84,7 @@ class SQLiteMapping(Mapping):
         cursor = self._connection.execute(statement.run, values)
         if cursor.description is None:
             return None
-        return Answer([column[0] for column in cursor.description], cursor)
+        return Answer([column[0] for column in cursor.description], iter(cursor.fetchone, None))
 
     def close(self) -> None:
         """Close the database and give its lock back."""
