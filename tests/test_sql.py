@@ -53,7 +53,8 @@ def test_every_statement_for_questions_runs_by_name_and_by_file(db: Path) -> Non
     assert len(list_questions()) > 20
     for name, meaning in list_questions().items():
         by_name = run("sql", db, name)
-        assert by_name.stdout == run("sql", db, root / "sql" / f"{name}.sql").stdout
+        by_file = run("sql", db, root / "sql" / f"{name}.sql")
+        assert sorted(by_name.stdout.splitlines()) == sorted(by_file.stdout.splitlines())  # not all of them sort
         assert by_name.stderr == ""
         assert meaning
 
