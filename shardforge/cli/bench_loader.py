@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from shardforge.cli.options import FiniteRange, cache_options, json_option, print_json, print_table
+from shardforge.cli.options import MOST_WORKERS, FiniteRange, cache_options, json_option, print_json, print_table
 
 
 @click.command("bench-loader", short_help="Measure how fast samples are read on this machine.")
@@ -15,7 +15,7 @@ from shardforge.cli.options import FiniteRange, cache_options, json_option, prin
 @click.option("--size", type=click.IntRange(min=1), default=224, show_default=True, help="Pixels of the random crops.")
 @click.option("--raw", is_flag=True, help="Read the bytes of all members and decode nothing.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Samples of a batch.")
-@click.option("--workers", type=click.IntRange(min=0), default=None, help="Threads. [default: one per core]")
+@click.option("--workers", type=click.IntRange(0, MOST_WORKERS), default=None, help="Threads. [default: one per core]")
 @click.option(
     "--step-ms",
     type=FiniteRange(min=0),

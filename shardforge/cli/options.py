@@ -16,6 +16,9 @@ from shardforge.paths import require_local
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+#: More are a slip of the pen; a machine would go down under them.
+MOST_WORKERS = 9_999
+
 _GAP = "  "
 #: Letters on a line of a table, and those that a column of text keeps however long the line is.
 LINE = 100
@@ -28,11 +31,13 @@ class LocalPath(click.Path):
     def __init__(self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
         super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path."""
         name = param.human_readable_name if param else "path"
         require_local(os.fspath(value), max(param.opts, key=len) if isinstance(param, click.Option) else name)
-        return super().convert(value, param, ctx)
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        # A relative path that begins as `md:` would be a URL for Arrow and others.
+        return path.absolute() if ":" in path.parts[0] else path
 
 
 def db_option(command: Command) -> Command:
@@ -54,7 +59,10 @@ def executor_options(command: Command) -> Command:
             help="Existing Ray cluster, for instance auto or HOST:PORT. [default: start one here]",
         ),
         click.option(
-            "--workers", type=click.IntRange(min=0), default=None, help="Worker processes. [default: one per core]"
+            "--workers",
+            type=click.IntRange(0, MOST_WORKERS),
+            default=None,
+            help="Worker processes. [default: one per core]",
         ),
         click.option(
             "--executor",

@@ -65,7 +65,7 @@ def verify_command(
         raise click.UsageError("--repair and --db need INFO: tars alone do not say where they came from.")
     if shardlist and level == "checksum":
         raise click.UsageError("--level checksum has nothing to compare --shardlist with: use size or decode.")
-    if info is not None and info.suffix != ".json" and info.is_file():
+    if info is not None and info.suffix != ".json" and info.exists() and not info.is_dir():
         raise click.UsageError(f"{info}: is no _info.json and no folder of a dataset; tars go with --shardlist.")
     if info is not None and class_file is not None:
         raise click.UsageError("--class-file goes with --shardlist; INFO names its own.")

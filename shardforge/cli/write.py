@@ -17,6 +17,7 @@ from shardforge.progress import Progress
 if TYPE_CHECKING:
     from shardforge.dataset.options import WriteOptions
 
+_MOST_BYTES = 1 << 62
 _SIZE_UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
 
 
@@ -24,7 +25,7 @@ def _read_bytes(context: click.Context, option: click.Parameter, value: str) -> 
     """Read a number of bytes such as 500MB or 2G, in powers of 1,000."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", value.strip(), re.IGNORECASE)
     number = float(match[1]) * _SIZE_UNITS[match[2].upper()] if match else 0
-    if number < 1:
+    if not 1 <= number <= _MOST_BYTES:
         raise click.BadParameter(f"{value!r} is not a size; expected for instance 500MB or 2G", context, option)
     return int(number)
 
