@@ -16,7 +16,12 @@ from pathlib import Path
 from shardforge.errors import UsageError
 
 _URL = re.compile(r"[A-Za-z][\w+.:-]*://")
-_IMPOSSIBLE = {errno.ELOOP: "links in a circle", errno.ENOTDIR: "a folder above it is a file"}
+_PATTERN = re.compile(r"[{*?\[]")
+_IMPOSSIBLE = {
+    errno.ELOOP: "links in a circle",
+    errno.ENOTDIR: "a folder above it is a file",
+    errno.ENAMETOOLONG: "longer than a name can be",
+}
 #: What reads as nothing, and what a shell gives a command's output as: `--exclude <(sort ...)`.
 _STREAMS = (os.devnull, "/dev/fd/", "/proc/self/fd/")
 _ESCAPED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
@@ -73,7 +78,7 @@ def require_local(text: str, name: str) -> None:
     try:
         mode = os.stat(text).st_mode
     except OSError as error:
-        if error.errno in _IMPOSSIBLE:
+        if error.errno in _IMPOSSIBLE and not (error.errno == errno.ENAMETOOLONG and _PATTERN.search(text)):
             raise UsageError(f"{name} {text}: {_IMPOSSIBLE[error.errno]}; give another path") from error
         if error.errno == errno.ENOENT and os.path.islink(text):
             raise UsageError(

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from shardforge.duplicates import DEFAULT_DISTANCE, MAX_DISTANCE
+from shardforge.errors import UsageError
 from shardforge.paths import require_local
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -33,9 +34,13 @@ class LocalPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path."""
-        name = param.human_readable_name if param else "path"
-        require_local(os.fspath(value), max(param.opts, key=len) if isinstance(param, click.Option) else name)
+        name = "path" if param is None else param.human_readable_name
+        if isinstance(param, click.Option):
+            name = max(param.opts, key=len)
+        require_local(os.fspath(value), name)
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not self.file_okay and path.exists() and not path.is_dir():
+            raise UsageError(f"{name} {path}: is no folder; give one, or a name for a new one")
         # A relative path that begins as `md:` would be a URL for Arrow and others.
         return path.absolute() if ":" in path.parts[0] else path
 
