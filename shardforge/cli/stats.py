@@ -67,7 +67,7 @@ def stats_command(db: Path, split_run: str | None, dataset: str | None, plot: Pa
     shardforge stats --db mapping.duckdb
     shardforge stats --db mapping.duckdb --dataset shards --plot long_tail.png
 
-    All figures come from the statements in sql/, which run in the duckdb and sqlite3 shells as they are.
+    All figures come from the statements in sql/, which `shardforge sql` runs one by one.
     """
     from shardforge.catalog.statistics import OF_IMAGES, OF_MAPPING, collect_statistics, limit_to_dataset
     from shardforge.mapping import open_mapping
