@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from pipeline import run
+from pipeline import prepare, run, write
 
 from shardforge.errors import MappingError
 from shardforge.mapping import open_mapping
@@ -181,6 +181,16 @@ def test_every_command_tells_a_missing_mapping_and_one_of_the_other_engine(
     is_of_the_other_engine(db)
     assert "which its suffix does not say" in run(*fill_in(command, db), code=2).stderr
     assert list(db.parent.iterdir()) == [db]
+
+
+def test_commands_on_a_dataset_tell_a_missing_mapping(tmp_path: Path, image_tree: Path) -> None:
+    out = tmp_path / "shards"
+    write(prepare(tmp_path, f"tree=folder:{image_tree}"), out)
+    next(out.glob("train/*.tar")).write_bytes(b"")
+    for command in ("verify", "card"):
+        told = run(command, out, "--db", tmp_path / "gone.sqlite", code=2).stderr
+        assert told.startswith(f"Error: {tmp_path}/gone.sqlite: no such mapping; run `shardforge map"), told
+    assert not (out / "README.md").exists()
 
 
 @pytest.mark.parametrize("make", [make for make, _ in WRONG_FILES if make is not is_empty])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -76,6 +77,11 @@ def test_more_columns_than_a_line_holds_become_blocks(db: Path) -> None:
     assert asked[1] == f"  key           {'0' * 24}"
     assert asked.count("row 2") == 1
     assert max(map(len, asked)) <= 100
+
+
+def test_sha256_is_there_in_both_engines(db: Path) -> None:
+    asked = run("sql", db, "-c", "SELECT sha256('é') AS x", "--csv").stdout
+    assert asked == f"x\n{hashlib.sha256('é'.encode()).hexdigest()}\n"
 
 
 def test_csv_and_json_hold_what_the_mapping_holds(db: Path) -> None:

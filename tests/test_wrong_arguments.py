@@ -132,7 +132,7 @@ def test_numbers_that_are_none(command: str, parameter: click.Parameter) -> None
         ("bench-loader", "--size", ["0", "-1", "10000", "9223372036854775807"]),
         ("bench-loader", "--batch-size", ["0", "-1"]),
         ("bench-loader", "--seconds", ["-1"]),
-        ("bench-loader", "--step-ms", ["-0.5"]),
+        ("bench-loader", "--step-ms", ["-0.5", "9223372036854775807"]),
         ("bench-loader", "--cache-size", ["-1"]),
         ("write", "--quality", ["0", "101"]),
         ("write", "--max-pixels", ["0", "-1"]),

@@ -20,7 +20,7 @@ from shardforge.cli.options import MOST_WORKERS, FiniteRange, cache_options, jso
 @click.option("--workers", type=click.IntRange(0, MOST_WORKERS), default=None, help="Threads. [default: one per core]")
 @click.option(
     "--step-ms",
-    type=FiniteRange(min=0),
+    type=FiniteRange(0, 3_600_000),
     default=0.0,
     show_default=True,
     help="Pretend that a training step takes this long.",

@@ -58,6 +58,7 @@ def verify_command(
     shardforge verify --shardlist 'old/val/shard-{000003..000031}.tar' --workers 8
     """
     from shardforge.executors import open_executor
+    from shardforge.mapping import open_mapping
 
     if (info is None) == (not shardlist):
         raise click.UsageError("Give either INFO (OUT/_info.json) or --shardlist.")
@@ -69,6 +70,8 @@ def verify_command(
         raise click.UsageError(f"{info}: is no _info.json and no folder of a dataset; tars go with --shardlist.")
     if info is not None and class_file is not None:
         raise click.UsageError("--class-file goes with --shardlist; INFO names its own.")
+    if db is not None:
+        open_mapping(db).close()  # a wrong one is told now, and not after hours of reading
     with (
         Progress(quiet=as_json) as progress,
         open_executor(executor, workers, preload=("shardforge.verify.shard",), address=ray_address) as pool,
