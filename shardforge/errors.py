@@ -4,6 +4,7 @@
     ├── UsageError             exit 2: what was asked for cannot be done as asked
     ├── SourceError            a source cannot be listed
     ├── MappingError           the database is locked, of another version, or holds what it should not
+    │   └── MappingMissingError    exit 2: there is none, or the file is something else
     ├── SplitError             an empty split, impossible shares
     ├── ImageError             one image that cannot be used; `.reason` is a code of `shardforge.reasons`
     ├── DatasetError           a dataset folder holds something else, or cannot be written
@@ -40,6 +41,12 @@ class SourceError(ShardforgeError):
 
 class MappingError(ShardforgeError):
     """The mapping database cannot be used as asked."""
+
+
+class MappingMissingError(MappingError):
+    """There is no mapping where one was named: nothing at all, or something else."""
+
+    exit_code = 2
 
 
 class SplitError(ShardforgeError):

@@ -306,7 +306,7 @@ def test_a_root_that_is_no_text_is_refused(db: Path, image_tree: Path) -> None:
 def test_nothing_is_made_when_a_source_is_wrong(db: Path, image_tree: Path) -> None:
     sources = ("--source", f"tree=folder:{image_tree}", "--source", "b=folder:/nowhere/at/all")
     assert "/nowhere/at/all does not exist" in run("map", "--db", db, *sources, code=2).stderr
-    assert "run `shardforge map" in run("map", "--db", db, code=1).stderr
+    assert "run `shardforge map" in run("map", "--db", db, code=2).stderr
     assert not db.exists()
     (db.parent / "empty").mkdir()
     assert "no file at all" in run("map", "--db", db, "--source", f"e=folder:{db.parent}/empty", code=1).stderr

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from pathlib import Path
 
-from shardforge.errors import MappingError, UsageError
+from shardforge.errors import MappingError, MappingMissingError, UsageError
 from shardforge.files import explain_os_error
 from shardforge.mapping.base import Mapping
 from shardforge.paths import require_text
@@ -24,12 +25,11 @@ def open_mapping(path: Path, *, write: bool = False, create: bool = False) -> Ma
 
     Raises:
         UsageError: no engine has this suffix, or the folder does not exist.
-        MappingError: there is no mapping, it is of another schema version, or another process holds it.
+        MappingMissingError: there is no mapping, or the file is something else.
+        MappingError: it is of another schema version, or another process holds it.
         DatasetError: the place cannot be written.
     """
-    engine = _ENGINES.get(path.suffix)
-    if engine is None:
-        raise UsageError(f"{path}: the suffix chooses the database engine: end it in {', '.join(_ENGINES)}")
+    engine = engine_of(path)
     _check_place(path, write=write, create=create)
     mapping = _load_engine(engine)(path, write=write)
     try:
@@ -38,6 +38,18 @@ def open_mapping(path: Path, *, write: bool = False, create: bool = False) -> Ma
         mapping.close()
         raise
     return mapping
+
+
+def engine_of(path: Path) -> str:
+    """Return the engine that a mapping's suffix chooses, "duckdb" or "sqlite".
+
+    Raises:
+        UsageError: no engine has this suffix.
+    """
+    engine = _ENGINES.get(path.suffix)
+    if engine is None:
+        raise UsageError(f"{path}: the suffix chooses the database engine: end it in {', '.join(_ENGINES)}")
+    return engine
 
 
 def _load_engine(name: str) -> type[Mapping]:
@@ -54,10 +66,18 @@ def _check_place(path: Path, *, write: bool, create: bool) -> None:
     require_text(path)
     if path.is_dir():
         raise UsageError(f"{path}: is a directory; --db names the database file")
-    if not path.exists():
+    if path.exists():
+        if not path.is_file():  # a pipe, which would be waited for without end, or a device
+            raise MappingMissingError(f"{path}: neither a file nor a link to one; give --db another name")
+    elif path.is_symlink():
+        raise MappingMissingError(
+            f"{path}: a link to {os.readlink(path)}, which is not there; mend the link, or give --db another name"
+        )
+    else:
         if not create:
-            raise MappingError(
-                f"{path}: no such mapping; run `shardforge map --db {path} --source NAME=KIND:ROOT` first"
+            raise MappingMissingError(
+                f"{path}: no such mapping; run `shardforge map --db {shlex.quote(str(path))} --source NAME=KIND:ROOT` "
+                "first"
             )
         if not path.parent.is_dir():
             raise UsageError(f"{path}: the folder {path.parent} does not exist; make it first")

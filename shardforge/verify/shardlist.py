@@ -12,6 +12,7 @@ import numpy as np
 from shardforge.braces import expand_braces
 from shardforge.errors import UsageError
 from shardforge.executors import Executor
+from shardforge.paths import require_local
 from shardforge.samples import LABEL, SampleNotes
 from shardforge.tarfiles import find_compression
 from shardforge.verify.checks import run_checks
@@ -78,8 +79,7 @@ def verify_shardlist(
 
 def _expand(pattern: str) -> list[str]:
     """Return the shards that a pattern with braces names, a pattern with * finds, or a folder holds."""
-    if "://" in pattern:
-        raise UsageError(f"--shardlist {pattern}: verify reads local tars only; download them first")
+    require_local(pattern, "--shardlist")
     if Path(pattern).is_dir():
         names = sorted(str(path) for path in Path(pattern).iterdir())
         found = [name for name in names if name.endswith(".tar")] or [name for name in names if find_compression(name)]
