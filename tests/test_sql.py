@@ -314,10 +314,10 @@ def test_what_is_of_no_mapping_is_left_and_named(db: Path, tmp_path: Path) -> No
     mine = tmp_path / f"mine{db.suffix}"
     run("sql", db, "--convert", mine)
     with open_mapping(mine, write=True) as mapping:
-        mapping.execute("CREATE TABLE notes (x INTEGER); ALTER TABLE images ADD COLUMN stars INTEGER;")
+        mapping.execute("CREATE TABLE remarks (x INTEGER); ALTER TABLE images ADD COLUMN stars INTEGER;")
     told = run("sql", mine, "--convert", tmp_path / "new.duckdb").stderr
     assert "Warning: the column images.stars is of no mapping and was not copied" in told
-    assert "Warning: the table notes is of no mapping and was not copied" in told
+    assert "Warning: the table remarks is of no mapping and was not copied" in told
 
 
 @pytest.mark.parametrize(

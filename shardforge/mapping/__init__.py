@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shardforge.errors import MappingError, MappingMissingError, UsageError
@@ -29,15 +32,50 @@ def open_mapping(path: Path, *, write: bool = False, create: bool = False) -> Ma
         MappingError: it is of another schema version, or another process holds it.
         DatasetError: the place cannot be written.
     """
-    engine = engine_of(path)
+    engine = _load_engine(engine_of(path))
     _check_place(path, write=write, create=create)
-    mapping = _load_engine(engine)(path, write=write)
+    made = create and not path.exists()
+    if made:
+        _make(path, engine)
+    mapping = engine(path, write=write)
     try:
         mapping.prepare(create=create)
+        mapping.is_new |= made
     except BaseException:
         mapping.close()
         raise
     return mapping
+
+
+def _make(path: Path, engine: type[Mapping]) -> None:
+    """Make an empty mapping, which is whole or not there: of half a database no engine makes anything."""
+    with whole_database(path) as part:
+        with engine(part, write=True) as mapping:
+            mapping.prepare(create=True)
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            pass  # another process has made it meanwhile
+        except OSError:  # a file system without links
+            os.rename(part, path)
+
+
+@contextmanager
+def whole_database(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` for a database that is to become it; what is left there goes when the block ends.
+
+    Raises:
+        DatasetError: the place cannot be written.
+    """
+    part = path.with_name(f".{path.stem}.{os.uname().nodename}.{os.getpid()}{path.suffix}")
+    try:
+        yield part
+    except OSError as error:
+        raise explain_os_error(error, path) from error
+    finally:
+        for rest in (part, *part.parent.glob(f"{glob.escape(part.name)}?*")):  # and its log, where it was stopped
+            with suppress(OSError):
+                rest.unlink()
 
 
 def engine_of(path: Path) -> str:

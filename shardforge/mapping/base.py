@@ -35,7 +35,7 @@ _TABLE = re.compile(r"^CREATE TABLE (\w+) \((.*?)^\)", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(r'^ +"?(\w+)"?', re.MULTILINE)
 
 #: Tables that came after mappings of this schema version had been written.
-_LATER = ("notes",)
+_LATER = frozenset({"notes"})
 
 
 class Statement(NamedTuple):
@@ -76,7 +76,7 @@ class Mapping(ABC):
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path = path
         self.writes = write
-        self._is_new = False
+        self.is_new = False
         with self.explained():
             self._open(write=write)
 
@@ -207,7 +207,7 @@ class Mapping(ABC):
             raise MappingError(f"{self.path}: removed while it was opened; run the same command again")
         columns = {f"{table}.{column}" for table, column in self.columns()}
         if create and not columns:
-            self._is_new = True
+            self.is_new = True
             with self.transaction():
                 self.execute(load_query("schema"))
                 self.execute(
@@ -225,7 +225,7 @@ class Mapping(ABC):
 
     def _add_tables(self, columns: set[str]) -> set[str]:
         """Make the tables that mappings of before lack, for this connection alone where it only reads; return them."""
-        added = {name for name in _LATER if f"{name}.key" not in columns}
+        added = _LATER - {column.partition(".")[0] for column in columns}
         kind = "TABLE" if self.writes else "TEMP TABLE"
         for name, body in _TABLE.findall(load_query("schema")):
             if name in added:
@@ -259,7 +259,7 @@ class Mapping(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self._is_new and self._is_empty():
+        if error is not None and self.is_new and self._is_empty():
             self.path.unlink(missing_ok=True)  # before the lock goes: see `prepare`
         self.close()
 

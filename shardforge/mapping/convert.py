@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from shardforge.errors import MappingError, UsageError
-from shardforge.files import explain_os_error, sync_file, sync_folder
-from shardforge.mapping import engine_of, open_mapping
+from shardforge.files import sync_file, sync_folder
+from shardforge.mapping import engine_of, open_mapping, whole_database
 from shardforge.mapping.base import Mapping
 from shardforge.mapping.update import index_images
 
@@ -45,22 +43,12 @@ def convert_mapping(old: Path, new: Path, *, progress: Progress = lambda stage, 
         raise UsageError(f"{new}: exists; give --convert a new name, or move the file away")
     if not new.absolute().parent.is_dir():
         raise UsageError(f"{new}: the folder {new.parent} does not exist; make it first")
-    part = new.with_name(f".{new.stem}.{os.uname().nodename}.{os.getpid()}{new.suffix}")
-    try:
+    with whole_database(new) as part:
         with open_mapping(old) as source, open_mapping(part, write=True, create=True) as target:
             copied = _copy(source, target, progress)
         sync_file(part)
         os.rename(part, new)
         sync_folder(new.absolute().parent)
-    except OSError as error:
-        raise explain_os_error(error, new) from error
-    finally:
-        for rest in (
-            part,
-            *part.parent.glob(f"{glob.escape(part.name)}?*"),
-        ):  # and its log, where the copying was stopped
-            with suppress(OSError):
-                rest.unlink()
     return copied
 
 

@@ -106,14 +106,11 @@ class DuckDBMapping(Mapping):
         self._connection.execute(f"SET threads = {min(count_cores(), _MAX_THREADS)}")
 
     def _connect(self, **options: Any) -> duckdb.DuckDBPyConnection:
-        is_new = not self.path.exists()
         # Absolute, for `md:` or `s3:` at the beginning of a path would name something far away.
         place = self.path if self.path == MEMORY else self.path.absolute()
         try:
             return duckdb.connect(str(place), **options)
         except duckdb.Error as error:
-            if is_new and _NO_SPACE in str(error):  # half a header, which nothing can open
-                self.path.unlink(missing_ok=True)
             if any(sign in str(error) for sign in _FOREIGN):
                 raise explain_foreign_file(self.path, self.engine) from error
             raise
