@@ -131,8 +131,8 @@ WRONG_FILES: list[tuple[Callable[[Path], None], str]] = [
     (is_text, "not a (DuckDB|SQLite) database; give --db another name"),
     (is_short_text, "not a (DuckDB|SQLite) database; give --db another name"),
     (is_zeros, "not a (DuckDB|SQLite) database; give --db another name"),
-    (is_pipe, "neither a file nor a link to one"),
-    (is_device, "neither a file nor a link to one"),
+    (is_pipe, "neither a file nor a folder"),
+    (is_device, "neither a file nor a folder"),
     (is_dangling, "a link to gone.db, which is not there; mend the link"),
     (
         is_of_the_other_engine,

@@ -169,7 +169,7 @@ def test_a_wrong_request_is_one_sentence_and_exit_2(tmp_path: Path, options: lis
 def test_a_missing_or_empty_mapping_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "mapping.sqlite"
     missing = split(path)
-    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert (missing.exit_code, missing.stdout) == (2, "")
     assert "no such mapping; run `shardforge map" in missing.stderr
     with open_mapping(path, write=True, create=True):
         pass

@@ -325,6 +325,7 @@ def test_what_is_of_no_mapping_is_left_and_named(db: Path, tmp_path: Path) -> No
     [
         ("there.duckdb", "there.duckdb: exists; give --convert a new name"),
         ("link.sqlite", "link.sqlite: exists; give --convert a new name"),
+        ("dangling.sqlite", "--convert dangling.sqlite: a link to gone, which is not there"),
         ("no/new.duckdb", "no/new.duckdb: the folder no does not exist; make it first"),
         ("new.csv", "new.csv: the suffix chooses the database engine"),
         ("s3://bucket/new.duckdb", "--convert s3://bucket/new.duckdb: a URL"),
@@ -336,10 +337,11 @@ def test_a_copy_replaces_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("there.duckdb").write_text("mine")
-    Path("link.sqlite").symlink_to("gone")
+    Path("link.sqlite").symlink_to("there.duckdb")
+    Path("dangling.sqlite").symlink_to("gone")
     assert message in run("sql", db, "--convert", new, code=2).stderr
     assert Path("there.duckdb").read_text() == "mine"
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize("suffix", [".duckdb", ".sqlite"])

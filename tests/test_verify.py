@@ -457,7 +457,7 @@ def test_a_manifest_of_another_tool(out: Path, tmp_path: Path) -> None:
         (["x/_info.json", "--shardlist", "y.tar"], "Give either INFO"),
         (["--shardlist", "y.tar", "--repair"], "need INFO"),
         ([__file__], "tars go with --shardlist"),
-        (["--shardlist", "https://x.org/y.tar"], "download them first"),
+        (["--shardlist", "https://x.org/y.tar"], "a URL, and this command works on files of this machine"),
         (["x/_info.json", "--strict"], "--strict goes with --shardlist"),
     ],
 )
