@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -26,13 +28,7 @@ def test_every_record_is_in_one_shard_in_order(
     sizes: list[int], batch: int, most_samples: int, most_bytes: int
 ) -> None:
     table = pa.table({"number": range(len(sizes)), "bytes": sizes})
-    options = WriteOptions(
-        name="x",
-        conversion=Conversion(size=None, resize="none"),
-        members=(),
-        shard_samples=most_samples,
-        shard_bytes=most_bytes,
-    )
+    options = options_of(most_samples, most_bytes)
     batches = (table.slice(start, batch) for start in range(0, len(sizes), batch))
     shards = list(cut_shards(batches, len(sizes), options))
     assert pa.concat_tables(shards)["number"].to_pylist() == list(range(len(sizes)))
@@ -44,9 +40,59 @@ def test_every_record_is_in_one_shard_in_order(
         assert max(lengths) == lengths[0]
 
 
+def options_of(shard_samples: int, shard_bytes: int) -> WriteOptions:
+    conversion = Conversion(size=None, resize="none")
+    return WriteOptions("x", conversion, members=(), shard_samples=shard_samples, shard_bytes=shard_bytes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most_samples", "most_bytes", "lengths"),
+    [
+        ([0] * 10, 4, 10**9, [4, 4, 2]),
+        ([0] * 8, 4, 10**9, [4, 4]),
+        ([0] * 9, 4, 10**9, [3, 3, 3]),
+        ([0], 4, 1, [1]),
+        ([1000] * 5, 9, 12_000, [3, 2]),  # 3,000 more for each sample's texts and headers
+        ([1000] * 5, 9, 11_999, [2, 2, 1]),
+        ([1000, 50_000, 1000, 1000], 9, 12_000, [1, 1, 2]),
+        ([1000] * 6, 2, 12_000, [2, 2, 2]),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 3, 99])
+def test_shards_of_a_split(
+    sizes: list[int], most_samples: int, most_bytes: int, lengths: list[int], batch: int
+) -> None:
+    table = pa.table({"bytes": sizes})
+    batches = (table.slice(start, batch) for start in range(0, len(sizes), batch))
+    shards = cut_shards(batches, len(sizes), options_of(most_samples, most_bytes))
+    assert [shard.num_rows for shard in shards] == lengths
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"quality": 1}, 1.2),
+        ({"quality": 75}, 1.2),
+        ({"quality": 76}, 1.7),
+        ({"quality": 90}, 2.2),
+        ({"quality": 95}, 3.2),
+        ({"quality": 100}, 6.0),
+        ({"format": "png"}, 14.0),
+        ({"format": "webp", "quality": 100}, 1.3),
+    ],
+)
+def test_bytes_are_foreseen_by_format_and_quality(options: dict[str, Any], size: float) -> None:
+    """Bits of a pixel; other numbers would cut the same records into other shards."""
+    conversion = Conversion(size=(100, 80), **options)
+    limit = 2 * (round(100 * 80 * size / 8) + 3000)
+    for shard_bytes, lengths in ((limit, [2, 2]), (limit - 1, [1] * 4)):
+        wanted = WriteOptions("x", conversion, members=(), shard_bytes=shard_bytes)
+        shards = cut_shards(iter([pa.table({"bytes": [10**9] * 4})]), 4, wanted)
+        assert [shard.num_rows for shard in shards] == lengths
+
+
 def plan_of(count: int) -> Plan:
-    options = WriteOptions(name="x", conversion=Conversion(size=None, resize="none"), members=())
-    return Plan(options, "", {}, None, [PlannedShard("train", i, f"{i}.tar", i, 1, "") for i in range(count)])
+    return Plan(options_of(1, 1), "", {}, None, [PlannedShard("train", i, f"{i}.tar", i, 1, "") for i in range(count)])
 
 
 @given(count=st.integers(1, 60), parts=st.integers(1, 70))

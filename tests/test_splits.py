@@ -192,6 +192,19 @@ def test_stratified_split_is_exact_in_each_class_and_leaves_it_a_train_side(
 
 
 @ENGINES
+@pytest.mark.parametrize("rule", ["hash", "exact"])
+def test_a_test_split_alone_leaves_no_validation(engine: str, rule: str) -> None:
+    records = [{"key": f"k{i:02d}", "content_hash": f"c{i}"} for i in range(40)]
+    with mapping_of(engine, records) as mapping:
+        assign_splits(mapping, seed=1, shares={"test": Fraction(1, 4)}, rule=rule)
+        splits = {group: split for split, group in assigned(mapping).values()}
+    ordered = [splits[group] for group in sorted(splits, key=lambda group: model_position(1, group))]
+    count = ordered.count("test")
+    assert ordered == ["test"] * count + ["train"] * (40 - count)
+    assert rule == "hash" or count == 10
+
+
+@ENGINES
 def test_stratifying_by_a_column_without_values_is_refused(engine: str) -> None:
     with (
         mapping_of(engine, [{"key": f"k{i}"} for i in range(4)]) as mapping,

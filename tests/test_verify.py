@@ -15,7 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from pipeline import manifest, prepare, run, shard_hashes, write
 
+from shardforge.dataset.manifest import read_manifest
+from shardforge.mapping import open_mapping
 from shardforge.verify import shard
+from shardforge.verify.mapping import verify_mapping
 
 SHARD = "train/shards-train-000001.tar"
 OTHER = "train/shards-train-000002.tar"
@@ -383,6 +386,43 @@ def test_samples_without_an_image_or_with_other_members_are_named(image_tree: Pa
         ("member_missing", "d"),
         ("member_missing", "d.jpg"),
     ]
+
+
+def test_tars_come_in_the_order_of_their_names(out: Path) -> None:
+    extra = [out / "train" / f"shards-train-{number:06d}.tar" for number in (99, 7, 50, 12, 88, 31)]
+    for path in extra:
+        shutil.copy(out / SHARD, path)
+    found = json.loads(run("verify", out, "--json", "--workers", 0, code=1).stdout)["problems"]
+    assert [problem["file"] for problem in found] == [
+        f"train/shards-train-{n:06d}.tar" for n in (7, 12, 31, 50, 88, 99)
+    ]
+    for path in (out / "train").glob("*.tar"):
+        path.write_bytes(b"")
+    names = run("verify", "--shardlist", out / "train", "--workers", 0, code=1).stdout.splitlines()
+    assert len(names) == 11
+    assert names == sorted(names)
+
+
+def test_an_index_of_more_columns_is_named(out: Path) -> None:
+    table = pq.read_table(out / "index" / "train.parquet")
+    sizes = manifest(out)["splits"]["train"]["shard_lengths"]
+    with pq.ParquetWriter(
+        out / "index" / "train.parquet", (more := table.append_column("x", table["label"])).schema
+    ) as w:
+        for number, size in enumerate(sizes):
+            w.write_table(more.slice(sum(sizes[:number]), size))
+    found = json.loads(run("verify", out, "--json", "--workers", 0, code=1).stdout)["problems"]
+    assert {problem["code"] for problem in found} == {"index_value"}
+    columns = ", ".join(table.column_names)
+    assert {(one["expected"], one["found"]) for one in found} == {(f"the columns {columns}", f"{columns}, x")}
+
+
+def test_a_mapping_is_reconciled_as_often_as_one_likes(pristine: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(pristine, tmp_path / "copy"))
+    write(folder / "mapping.duckdb", folder / "shards", "--label", "family")
+    with open_mapping(folder / "mapping.duckdb") as mapping:
+        known = read_manifest(folder / "shards" / "_info.json")
+        assert [list(verify_mapping(mapping, known)) for _ in range(2)] == [[], []]
 
 
 def test_a_manifest_of_another_tool(out: Path, tmp_path: Path) -> None:
