@@ -388,6 +388,26 @@ def test_samples_without_an_image_or_with_other_members_are_named(image_tree: Pa
     ]
 
 
+def test_each_value_of_a_manifest_is_compared(out: Path) -> None:
+    info = manifest(out)
+    before = json.loads(json.dumps(info))
+    info["splits"]["train"]["shard_lengths"][2] = 7
+    info["splits"]["validation"]["name"] = "é" * 80
+    del info["shardforge"]["options"]["label"]
+    info["more"] = 1
+    info["shardforge"]["members"] = ["jpg"]
+    (out / "_info.json").write_text(json.dumps(info))
+    found = json.loads(run("verify", out, "--json", "--workers", 0, code=1).stdout)["problems"]
+    assert {one["member"]: (one["code"], one["file"], one["expected"], one["found"]) for one in found} == {
+        "splits.train.shard_lengths[2]": ("manifest_value", "_info.json", "8", "7"),
+        "splits.validation.name": ("manifest_value", "_info.json", '"validation"', '"' + "é" * 76 + "..."),
+        "shardforge.options.label": ("manifest_value", "_info.json", '"family"', "null"),
+        "shardforge.members": ("manifest_value", "_info.json", json.dumps(before["shardforge"]["members"]), '["jpg"]'),
+        "more": ("manifest_value", "_info.json", "null", "1"),
+    }
+    assert len(found) == 5
+
+
 def test_tars_come_in_the_order_of_their_names(out: Path) -> None:
     extra = [out / "train" / f"shards-train-{number:06d}.tar" for number in (99, 7, 50, 12, 88, 31)]
     for path in extra:
