@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.plan import Plan, PlannedShard
 from shardforge.dataset.planning import cut_shards
-from shardforge.dataset.write import select_shards
+from shardforge.dataset.write import _threads_per_shard, select_shards
 from shardforge.errors import UsageError
 from shardforge.images.convert import Conversion
 
@@ -117,3 +117,11 @@ def test_a_range_of_shards_holds_both_ends(count: int, data: st.DataObject) -> N
 def test_parts_that_there_are_not_are_refused(part: str) -> None:
     with pytest.raises(UsageError, match=f"--shards {part}: (expected A-B|the plan has shards 0 to 9)"):
         select_shards(plan_of(10), part)
+
+
+@pytest.mark.parametrize(
+    ("workers", "shards", "threads"),
+    [(0, 1, 1), (1, 16, 1), (1, 15, 2), (2, 32, 1), (2, 31, 2), (8, 0, 8), (8, 1, 8), (8, 3, 3), (8, 4, 2), (8, 9, 2)],
+)
+def test_few_shards_share_all_cores(workers: int, shards: int, threads: int) -> None:
+    assert _threads_per_shard(workers, shards) == threads

@@ -180,6 +180,7 @@ def test_courses_of_the_rate(kind: str, options: dict[str, Any], factors: list[f
 def test_courses_without_time_after_the_rise_end_at_once(kind: str) -> None:
     assert Course(kind, total=3, warmup=3).factor(3) == 1.0
     assert Course(kind, total=1).factor(0) == 1.0
+    assert Course(kind, total=4).factor(3) == 0.0
     assert Course(kind, total=4, floor=0.25).factor(9) == (0.25 if kind == "cosine" else 0.0)
 
 

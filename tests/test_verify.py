@@ -207,6 +207,7 @@ def test_damage_is_named_and_repaired_to_the_same_bytes(name: str, pristine: Pat
     found = run("verify", out / "_info.json", "--json", "--workers", 0, code=1)
     problems = json.loads(found.stdout)["problems"]
     assert (code, file) in {(problem["code"], problem["file"]) for problem in problems}, problems
+    assert all(problem["shard"] == problem["file"].endswith(".tar") for problem in problems)
     run("verify", out / "_info.json", "--repair", "--workers", 0)
     assert shard_hashes(out) == shard_hashes(pristine / "shards")
     assert (out / "_info.json").read_bytes() == (pristine / "shards" / "_info.json").read_bytes()

@@ -35,6 +35,8 @@ def test_dataset_on_disk(db: Path, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     write(db, out, "--name", "evo", "--label", "family")
     info = manifest(out)
+    assert list(info) == ["name", "splits", "wids_version", "shardlist", "shardforge"]
+    assert (info["name"], info["wids_version"]) == ("evo", 1)
     train, validation = info["splits"]["train"], info["splits"]["validation"]
     assert train["num_samples"] == 36
     assert validation["num_samples"] == 9
