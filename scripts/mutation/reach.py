@@ -18,7 +18,6 @@ import pytest
 from mutation.sites import Mutant
 from mutation.trace import FOLDER, trace
 
-
 #: By the beginning of a file's path: files of tests, by the beginning of their names, that come before all others.
 PRINCIPAL = {
     "shardforge/dataset/": ("test_tarwriter", "test_planning", "test_write", "test_verify", "test_class_ranks"),
