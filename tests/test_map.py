@@ -82,7 +82,10 @@ def test_new_changed_vanished_and_returned_files(db: Path, image_tree: Path) -> 
     (image_tree / "fish" / "0.jpg").write_bytes((image_tree / "fish" / "1.jpg").read_bytes())
     (image_tree / "fish" / "2.jpg").rename(db.parent / "away.jpg")
     os.utime(image_tree / "fish" / "1.jpg", ns=(1, 1))
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute("UPDATE sources SET scanned_at = 'before'")
     assert counts(scan(db, image_tree).changes["tree"]) == {"new": 1, "changed": 2, "unchanged": 9, "vanished": 1}
+    assert rows(db, "SELECT count(*) FROM sources WHERE scanned_at = 'before'") == [(0,)]
     found = by_path(db, "key, content_hash, reason")
     assert found["fish/0.jpg"] == [before["fish/0.jpg"][0], before["fish/1.jpg"][1], None]
     assert found["fish/2.jpg"] == [*before["fish/2.jpg"], "vanished"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardforge.dataset.options import WriteOptions
-from shardforge.dataset.plan import Plan, PlannedShard
+from shardforge.dataset.plan import SCHEMA, Plan, PlannedShard
 from shardforge.dataset.planning import cut_shards
 from shardforge.dataset.write import _threads_per_shard, select_shards
 from shardforge.errors import UsageError
@@ -93,6 +96,33 @@ def test_bytes_are_foreseen_by_format_and_quality(options: dict[str, Any], size:
 
 def plan_of(count: int) -> Plan:
     return Plan(options_of(1, 1), "", {}, None, [PlannedShard("train", i, f"{i}.tar", i, 1, "") for i in range(count)])
+
+
+def test_a_plan_is_known_by_its_options_classes_and_shards() -> None:
+    plan = replace(plan_of(2), classes=["a"])
+    about = json.dumps([SCHEMA, plan.options.to_json(), ["a"]], sort_keys=True)
+    assert plan.sha256 == hashlib.sha256(f"{about}0.tar:\n1.tar:\n".encode()).hexdigest()
+    assert (plan.num_samples, plan.splits) == (2, ["train"])
+
+
+def test_options_are_the_same_after_json() -> None:
+    options = WriteOptions(
+        name="x",
+        conversion=Conversion(size=(30, 20), resize="crop", upscale=True, format="webp", quality=7, passthrough=True),
+        splits=("train", "test"),
+        split_run="run",
+        seed=-3,
+        label="order",
+        unlabelled="keep",
+        members=("json", "cls"),
+        caption="sci",
+        texts=("sci", "com"),
+        encoder={"pillow": "1"},
+        shard_samples=3,
+        shard_bytes=4,
+    )
+    assert WriteOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
+    assert WriteOptions.from_json(options_of(1, 2).to_json()) == options_of(1, 2)
 
 
 @given(count=st.integers(1, 60), parts=st.integers(1, 70))

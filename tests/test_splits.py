@@ -449,10 +449,17 @@ def test_a_malformed_exclusion_list_is_a_usage_error(
         ({"shares": {"validation": Fraction(0)}}, "between 0% and 100%"),
         ({"shares": {"validation": Fraction(1, 2), "test": Fraction(1, 2)}}, "together take 100%"),
         ({"shares": {"validation": Fraction(1, 3**20)}}, "too many digits"),
-        ({"subsets": {"test": Fraction(1, 2)}}, "cannot name a subset"),
+        *[
+            ({"subsets": {name: Fraction(1, 2)}}, f"'{name}' cannot name a subset")
+            for name in ("train", "validation", "test", "training", "validation_unseen", "test_unseen", "key_unseen")
+        ],
+        ({"subsets": {"other_heldout": Fraction(1, 2)}}, "cannot name a subset"),
+        ({"subsets": {"pretrain": Fraction(1, 2)}}, "cannot name a subset"),
+        ({"subsets": {"a-b": Fraction(1, 2)}}, "cannot name a subset"),
         ({"subsets": {"A b": Fraction(1, 2)}}, "cannot name a subset"),
         ({"subsets": {"a": Fraction(1, 2), "b": Fraction(1, 2)}}, "the same share"),
         ({"seed": 2**63}, "out of range"),
+        ({"seed": -(2**63) - 1}, "out of range"),
     ],
 )
 def test_a_contradictory_request_is_a_usage_error(request_: dict[str, Any], message: str) -> None:

@@ -266,17 +266,39 @@ def test_mapping_and_shards_are_reconciled(pristine: Path, tmp_path: Path) -> No
     db, out = folder / "mapping.duckdb", folder / "shards"
     unknown = run("verify", out, "--db", db, "--workers", 0, code=1)
     assert "[mapping_value]" in unknown.stderr
+    assert unknown.stdout == ""
     write(db, out, "--label", "family")
     run("verify", out, "--db", db, "--workers", 0)
     import duckdb
 
     with duckdb.connect(str(db)) as connection:
-        lost = connection.sql("SELECT key FROM samples ORDER BY key LIMIT 2").fetchall()
+        lost = connection.sql("SELECT DISTINCT key FROM samples ORDER BY key LIMIT 2").fetchall()
         connection.execute("DELETE FROM images WHERE key = ?", lost[0])
         connection.execute("UPDATE samples SET position = 77 WHERE key = ?", lost[1])
     found = run("verify", out, "--db", db, "--workers", 0, code=1)
     assert f"{lost[0][0]}: a sample that the mapping does not know" in found.stderr
     assert f"{lost[1][0]}: the mapping says something else" in found.stderr
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize("lost", [10, 11])
+def test_ten_keys_that_the_mapping_lacks_are_named(pristine: Path, tmp_path: Path, lost: int) -> None:
+    folder = Path(shutil.copytree(pristine, tmp_path / "copy"))
+    db, out = folder / "mapping.duckdb", folder / "shards"
+    write(db, out, "--label", "family")
+    known = manifest(out)["shardforge"]["plan_sha256"]
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute("UPDATE datasets SET plan_sha256 = 'another'")
+        keys = [key for (key,) in mapping.rows("SELECT DISTINCT key FROM samples ORDER BY key")][:lost]
+        for key in keys:
+            mapping.execute("DELETE FROM images WHERE key = $key", key=key)
+    found = json.loads(run("verify", out, "--db", db, "--json", "--workers", 0, code=1).stdout)["problems"]
+    assert not any(problem["shard"] for problem in found)
+    said = [(one["code"], one["member"], one["expected"], one["found"]) for one in found]
+    assert ("mapping_value", "plan_sha256", known, "another") in said
+    named = [member for code, member, *_ in said if code == "mapping_missing"]
+    assert named == (keys if lost == 10 else [*keys[:10], ""])
+    assert (("mapping_missing", "", "", "11 keys in all") in said) == (lost == 11)
 
 
 def test_a_split_run_that_changed_since_is_a_problem(pristine: Path, tmp_path: Path) -> None:
@@ -393,7 +415,8 @@ def test_each_value_of_a_manifest_is_compared(out: Path) -> None:
     info = manifest(out)
     before = json.loads(json.dumps(info))
     info["splits"]["train"]["shard_lengths"][2] = 7
-    info["splits"]["validation"]["name"] = "é" * 80
+    info["splits"]["validation"]["name"] = "é" * 79
+    info["splits"]["train"]["name"] = "é" * 78
     del info["shardforge"]["options"]["label"]
     info["more"] = 1
     info["shardforge"]["members"] = ["jpg"]
@@ -402,11 +425,33 @@ def test_each_value_of_a_manifest_is_compared(out: Path) -> None:
     assert {one["member"]: (one["code"], one["file"], one["expected"], one["found"]) for one in found} == {
         "splits.train.shard_lengths[2]": ("manifest_value", "_info.json", "8", "7"),
         "splits.validation.name": ("manifest_value", "_info.json", '"validation"', '"' + "é" * 76 + "..."),
+        "splits.train.name": ("manifest_value", "_info.json", '"train"', '"' + "é" * 78 + '"'),
         "shardforge.options.label": ("manifest_value", "_info.json", '"family"', "null"),
         "shardforge.members": ("manifest_value", "_info.json", json.dumps(before["shardforge"]["members"]), '["jpg"]'),
         "more": ("manifest_value", "_info.json", "null", "1"),
     }
-    assert len(found) == 5
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: None, ("", "33 classes", "no readable file")),
+        (lambda text: b"\xff" + text, ("", "33 classes", "no readable file")),
+        (lambda text: text + b"Zzz\n", ("", "33 classes", "34 lines")),
+        (lambda text: text.replace(b"Felidae", b"Feline"), ("line 13", "'Felidae'", "'Feline'")),
+    ],
+)
+def test_what_is_wrong_with_a_class_file(
+    change: Callable[[bytes], bytes | None], said: tuple[str, str, str], out: Path
+) -> None:
+    content = change((out / "classes.txt").read_bytes())
+    (out / "classes.txt").unlink()
+    if content is not None:
+        (out / "classes.txt").write_bytes(content)
+    (found,) = json.loads(run("verify", out, "--json", "--workers", 0, code=1).stdout)["problems"]
+    assert (found["code"], found["file"]) == ("class_file", "classes.txt")
+    assert (found["member"], found["expected"], found["found"]) == said
 
 
 def test_tars_come_in_the_order_of_their_names(out: Path) -> None:
@@ -504,6 +549,12 @@ def test_a_dataset_that_is_not_finished(out: Path) -> None:
         {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"classes": 7}},
         {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"members": None}},
         {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"index": ["a"]}},
+        {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"aliases": {"a": 1}}},
+        {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"members": [1]}},
+        {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"classes": {"count": "1"}}},
+        {"splits": {"train": {"filenames": [""], "shard_lengths": [1]}}},
+        {"splits": {"train": {"filenames": ["a.tar"], "shard_lengths": [1], "shard_bytes": [1, 2]}}},
+        {"splits": {"train": {"filenames": ["a.tar"], "shard_lengths": [1], "shard_sha256": [1]}}},
     ],
 )
 def test_a_manifest_of_wrong_types_is_one_sentence(tmp_path: Path, content: object) -> None:

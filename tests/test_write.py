@@ -231,6 +231,7 @@ def test_another_dataset_is_not_touched(db: Path, tmp_path: Path) -> None:
     resized = write(db, out, "--label", "family", "--size", "32x48", "--text", "sci,com", code=2).stderr
     assert "size 64x64, now 32x48" in resized
     assert "texts none, now sci,com" in resized
+    assert "upscale no, now yes" in write(db, out, "--label", "family", "--upscale", code=2).stderr
     assert shard_hashes(out) == before
     write(db, out, "--label", "species", "--replace")
     assert "Bison bison" in (out / "classes.txt").read_text()
