@@ -199,7 +199,10 @@ def test_an_index_is_made_elsewhere_where_something_else_has_its_name(
     beside = open_tars(tar).path
     beside.unlink()
     beside.mkdir()
-    assert open_tars(tar).path.is_relative_to(tmp_path / "cache")
+    elsewhere = open_tars(tar).path
+    assert elsewhere.is_relative_to(tmp_path / "cache")
+    made = elsewhere.stat().st_ino
+    assert open_tars(tar).path.stat().st_ino == made  # and found again
     (tmp_path / "file").touch()
     with pytest.raises(DatasetError, match=r"file/index: cannot be made \(.*\), .* set XDG_CACHE_HOME"):
         choose_place([beside, tmp_path / "file" / "index" / "name"])

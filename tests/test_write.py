@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 import time
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import duckdb
@@ -22,8 +23,18 @@ from pipeline import as_nobody, copy_images, manifest, prepare, run, shard_hashe
 
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
+from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.place import check_place
+from shardforge.dataset.write import write_dataset
 from shardforge.errors import UsageError
+from shardforge.executors import open_executor
+from shardforge.images.convert import Conversion
+from shardforge.mapping import open_mapping
+from shardforge.mapping.update import map_sources
+from shardforge.sources import parse_sources
+from shardforge.splits.assign import assign_splits
+from shardforge.verify.dataset import verify_dataset
+from shardforge.verify.repair import repair_dataset
 
 
 @pytest.fixture
@@ -319,6 +330,42 @@ def test_a_file_is_no_place_for_a_dataset(db: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mine: is a file; --out must be a folder"):
         check_place(Layout(tmp_path / "mine"))
     assert (tmp_path / "mine").read_text() == "text"
+
+
+def test_progress_of_every_step_ends_at_its_total(tmp_path: Path, image_tree: Path) -> None:
+    calls: dict[str, list[tuple[int, int]]] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        calls.setdefault(stage, []).append((done, total))
+
+    db, out = tmp_path / "mapping.duckdb", tmp_path / "shards"
+    executor = open_executor("local", 0)
+    with open_mapping(db, write=True, create=True) as mapping:
+        map_sources(mapping, parse_sources([f"tree=folder:{image_tree}"]), executor, progress=progress)
+        assign_splits(mapping, seed=17, shares={"validation": Fraction(1, 4)}, rule="exact", progress=progress)
+    options = WriteOptions("x", Conversion(size=(32, 32)), members=(), shard_samples=4)
+    write_dataset(db, out, options, executor, progress=progress)
+    (out / "train" / "x-train-000000.tar").unlink()
+    problems = verify_dataset(out / "_info.json", "checksum", executor, progress=progress)
+    repair_dataset(out / "_info.json", problems, executor, progress=progress)
+    ends = {stage: found[-1] for stage, found in calls.items()}
+    assert ends == {
+        "list tree": (12, 0),
+        "read tree": (12, 12),
+        "exclude records": (0, 6),
+        "find groups": (1, 6),
+        "place groups": (2, 6),
+        "cut splits": (3, 6),
+        "compare with the stored split": (4, 6),
+        "store the split": (5, 6),
+        "plan": (0, 0),
+        "write": (12, 12),
+        "index": (4, 4),
+        "record": (4, 4),
+        "verify (checksum)": (4, 4),
+        "repair": (1, 1),
+    }
+    assert all(found == sorted(found) for stage, found in calls.items() if stage != "index")  # made twice
 
 
 def test_two_runs_at_once(db: Path, tmp_path: Path) -> None:
