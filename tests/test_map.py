@@ -332,6 +332,11 @@ def test_the_report_and_the_next_step(db: Path, image_tree: Path) -> None:
     assert again["reasons"] == {"not_an_image": 1}
 
 
+def test_reasons_come_by_frequency_then_name() -> None:
+    report = MapReport(reasons={"a": {None: 5, "x": 1, "b": 2}, "c": {"a": 1, "b": 1}})
+    assert list(report.bad.items()) == [("b", 3), ("a", 1), ("x", 1)]
+
+
 def test_a_dry_run_writes_nothing(db: Path, image_tree: Path) -> None:
     source = ("--source", f"tree=folder:{image_tree}")
     assert "tree       12   12" in run("map", "--db", db, *source, "--dry-run").stdout

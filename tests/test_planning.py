@@ -125,6 +125,19 @@ def test_options_are_the_same_after_json() -> None:
     assert WriteOptions.from_json(options_of(1, 2).to_json()) == options_of(1, 2)
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("label", "group_id", "kingdom", "phylum", "class", "order", "family", "genus", "species"),
+        *("common_name", "license", "author", "url", "path", "source"),
+    ],
+)
+def test_columns_that_can_be_label_and_member(column: str) -> None:
+    options = replace(options_of(1, 1), label=column, members=(f"{column}.txt", "cls", "json"))
+    assert options.extensions == ("jpg", f"{column}.txt", "cls", "json")
+    assert options.extensions_of("pretrain") == ("jpg", f"{column}.txt", "json")
+
+
 @given(count=st.integers(1, 60), parts=st.integers(1, 70))
 def test_parts_are_disjoint_complete_and_alike(count: int, parts: int) -> None:
     plan = plan_of(count)

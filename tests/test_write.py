@@ -59,7 +59,8 @@ def test_dataset_on_disk(db: Path, tmp_path: Path) -> None:
     classes = (out / "classes.txt").read_text().splitlines()
     assert len(classes) == 33
     assert classes == sorted(classes)
-    assert json.loads((out / "train" / "sizes.json").read_text())["evo-train-000004.tar"] == 4
+    sizes = [f' "evo-train-{i:06d}.tar": {count}' for i, count in enumerate(train["shard_lengths"])]
+    assert (out / "train" / "sizes.json").read_text() == "{\n" + ",\n".join(sizes) + "\n}\n"
     assert {path.name for path in out.iterdir()} == {
         ".shardforge", "_info.json", "classes.txt", "index", "train", "validation",
     }  # fmt: skip
@@ -242,6 +243,7 @@ def test_another_dataset_is_not_touched(db: Path, tmp_path: Path) -> None:
     resized = write(db, out, "--label", "family", "--size", "32x48", "--text", "sci,com", code=2).stderr
     assert "size 64x64, now 32x48" in resized
     assert "texts none, now sci,com" in resized
+    assert list((out / ".shardforge").rglob("plan*")) == [out / ".shardforge" / "plan.parquet"]
     assert "upscale no, now yes" in write(db, out, "--label", "family", "--upscale", code=2).stderr
     assert shard_hashes(out) == before
     write(db, out, "--label", "species", "--replace")
