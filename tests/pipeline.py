@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,12 @@ def copy_images(photos: Path, folder: Path, copies: int) -> Path:
     return folder
 
 
+def unpack_before(folder: Path) -> None:
+    """Unpack what 0.1.0 wrote: images, their mapping.duckdb and mapping.sqlite, and the dataset shards."""
+    with tarfile.open(Path(__file__).parent / "data" / "written-by-0.1.0.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+
+
 def as_nobody(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process without root's power over permissions."""
     drop = "import os\nif os.geteuid() == 0:\n    os.setegid(65534)\n    os.seteuid(65534)\n"
@@ -90,7 +97,7 @@ def as_nobody(code: str, *arguments: object) -> subprocess.CompletedProcess[str]
 
 #: Imported while still root: the interpreter's folder may be closed to others.
 PRELOAD = (
-    "import sys, duckdb, multiprocessing.forkserver, numpy.ma\n"
+    "import sys, duckdb, multiprocessing.forkserver, numpy.ma, uuid\n"
     "from shardforge.cli import main\n"
     "import shardforge.dataset.write, shardforge.executors.local, shardforge.images.convert\n"
     "import shardforge.loader.index.parquet, shardforge.loader.index.dali\n"

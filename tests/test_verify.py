@@ -13,12 +13,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hostile import HostileExecutor, make_hostile
 from pipeline import manifest, prepare, run, shard_hashes, write
+from tars import Member, write_tar
 
 from shardforge.dataset.manifest import read_manifest
 from shardforge.mapping import open_mapping
 from shardforge.verify import shard
+from shardforge.verify.dataset import verify_dataset
 from shardforge.verify.mapping import verify_mapping
+from shardforge.verify.shardlist import verify_shardlist
 
 SHARD = "train/shards-train-000001.tar"
 OTHER = "train/shards-train-000002.tar"
@@ -324,6 +328,47 @@ def test_foreign_shards_by_braces(out: Path) -> None:
     assert "[shard_missing]" in found.stderr
 
 
+JPG, PNG = b"a JPEG", b"a PNG"  # stand for real images
+GOOD: list[Member] = [("a.jpg", JPG), ("a.cls", b"0"), ("b.jpg", JPG), ("b.cls", b"1")]
+
+#: Shards of others -> their members, what is damage, and what is not as `shardforge write` makes it.
+FOREIGN: dict[str, tuple[list[Member], set[str], set[str]]] = {
+    "as ours": (GOOD, set(), set()),
+    "other formats": ([*GOOD, ("c.png", PNG), ("c.cls", b"2")], set(), {"member_missing", "member_extra"}),
+    "jpeg": ([("a.jpeg", JPG), ("a.cls", b"0")], set(), {"member_suffix"}),
+    "upper case": ([*GOOD, ("c.JPG", JPG), ("c.CLS", b"2")], set(), {"member_suffix"}),
+    "line ends in labels": ([*GOOD, ("c.jpg", JPG), ("c.cls", b"2\n")], set(), {"label_range"}),
+    "no label": ([*GOOD, ("c.jpg", JPG)], set(), set()),
+    "another order": ([*GOOD, ("c.cls", b"0"), ("c.jpg", JPG)], set(), {"member_order"}),
+    "two images": ([*GOOD, ("c.jpg", JPG), ("c.png", PNG), ("c.cls", b"0")], set(), {"member_extra"}),
+    "a text more": ([*GOOD, ("c.jpg", JPG), ("c.cls", b"0"), ("c.json", b"{}")], set(), {"member_extra"}),
+    "sidecars of a Mac": ([item for n, d in GOOD for item in ((f"./._{n}", b"\0\5"), (f"./{n}", d))], set(), set()),
+    "stray files": ([GOOD[0], ("README", b""), *GOOD[1:], ("__meta__/a.json", b"[")], set(), set()),
+    "a label that is none": ([*GOOD, ("c.jpg", JPG), ("c.cls", b"cat")], {"label_range"}, {"label_range"}),
+    "a label beyond the classes": ([*GOOD, ("c.jpg", JPG), ("c.cls", b"3")], {"label_range"}, {"label_range"}),
+    "no image": ([*GOOD, ("c.cls", b"2")], {"member_missing"}, {"member_missing"}),
+    "a label of 64 kB and more": (
+        [*GOOD, ("c.jpg", JPG), ("c.cls", b"0" * 65537)],
+        {"member_costly"},
+        {"member_costly"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_shards_are_judged_by_readers_or_by_our_contract(tmp_path: Path, image_tree: Path, name: str) -> None:
+    real = {JPG: (image_tree / "fish/0.jpg").read_bytes(), PNG: (image_tree / "fish/3.png").read_bytes()}
+    members, damage, strict = FOREIGN[name]
+    tar = write_tar(tmp_path / "a.tar", [(n, real.get(d, d)) for n, d in members])
+    (tmp_path / "classes.txt").write_text("x\ny\nz\n")
+    for options, expected in ((["--class-file", tmp_path / "classes.txt"], damage), (["--strict"], strict)):
+        if "beyond" in name and "--strict" in options:
+            options = [*options, "--class-file", tmp_path / "classes.txt"]
+        found = run("verify", "--shardlist", tar, "--json", "--workers", 0, *options, code=1 if expected else 0)
+        codes = {problem["code"] for problem in json.loads(found.stdout)["problems"]}
+        assert codes == expected
+
+
 def test_foreign_shards_with_a_bad_image_label_and_key(out: Path) -> None:
     def spoil(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         image, label, text = members[0], members[1], members[2]
@@ -518,6 +563,7 @@ def test_a_manifest_of_another_tool(out: Path, tmp_path: Path) -> None:
         (["--shardlist", "y.tar", "--repair"], "need INFO"),
         ([__file__], "tars go with --shardlist"),
         (["--shardlist", "https://x.org/y.tar"], "download them first"),
+        (["x/_info.json", "--strict"], "--strict goes with --shardlist"),
     ],
 )
 def test_wrong_usage(arguments: list[str], message: str) -> None:
@@ -561,3 +607,27 @@ def test_a_manifest_of_wrong_types_is_one_sentence(tmp_path: Path, content: obje
     (tmp_path / "_info.json").write_text(json.dumps(content))
     failed = run("verify", tmp_path, "--workers", 0, code=1)
     assert failed.stderr.startswith(f"Error: {tmp_path}/_info.json")
+
+
+@pytest.mark.parametrize("given", ["shardlist", "dataset"])
+def test_a_member_that_kills_its_reader_is_named_and_the_rest_is_read(tmp_path: Path, given: str) -> None:
+    for name in ("good", "fine", "segfault", "unforeseen", "kill"):
+        make_hostile(tmp_path / "images" / f"{name}.jpg", name)
+    db = prepare(tmp_path, f"s=folder:{tmp_path / 'images'}", "--rule", "exact", "--val-split", 20)
+    out = tmp_path / "shards"
+    write(db, out, "--passthrough", "--label", "none")
+    with open_mapping(db) as mapping:
+        names = dict(mapping.rows("SELECT key, path FROM images"))
+    with HostileExecutor(1) as executor:
+        if given == "dataset":
+            problems = verify_dataset(out / "_info.json", "decode", executor, progress=lambda *_: None)
+        else:
+            found = verify_shardlist(
+                [str(out / "*" / "*.tar")], "decode", executor, classes=None, progress=lambda *_: None
+            )
+            problems = found.problems
+    said = {(problem.code, names[problem.member.partition(".")[0]]): problem.found for problem in problems}
+    killed = {("reader_killed", name) for name in ("segfault.jpg", "kill.jpg")}
+    assert said.keys() == killed | {("internal_error", "unforeseen.jpg")}
+    assert "SIGSEGV" in said["reader_killed", "segfault.jpg"]
+    assert said["internal_error", "unforeseen.jpg"] == "ValueError: nobody thought of this"

@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from shardforge.errors import MappingError, SourceError
 from shardforge.mapping.base import Mapping
+from shardforge.samples import Note
 from shardforge.sources import Source
+from shardforge.sources.base import notes_of
 from shardforge.sources.metadata import Metadata, join_metadata
 from shardforge.sources.names import Naming
 
@@ -24,7 +26,8 @@ Progress = Callable[[str, int, int], None]
 class Changes:
     """Images of a source: how many are listed, and how many are of each kind of sql/insert_changes.sql.
 
-    `matched` images are described by the metadata, `unmatched` of its rows describe none.
+    `matched` images are described by the metadata, `unmatched` of its rows describe none; `notes` say what is odd about
+    the samples of tars.
     """
 
     listed: int
@@ -36,6 +39,7 @@ class Changes:
     vanished: int
     matched: int
     unmatched: int
+    notes: tuple[Note, ...] = ()
 
 
 @contextmanager
@@ -54,11 +58,12 @@ def stage(
     naming: Naming | None,
     *,
     hash_content: bool,
+    retry_bad: bool,
     progress: Progress,
 ) -> Changes:
     """List a source, join the metadata to it, settle its names, compare it with the mapping, and count."""
     listed = _stage_listing(mapping, source, metadata, naming, progress)
-    mapping.execute(mapping.query("insert_changes"), hash=int(hash_content))
+    mapping.execute(mapping.query("insert_changes"), hash=int(hash_content), retry=int(retry_bad))
     mapping.execute(mapping.query("insert_vanished"), source=source.spec.name)
     mapping.index("changes", "number")
     counts: Counter[str] = Counter(dict(mapping.rows("SELECT change, count(*) FROM changes GROUP BY change")))
@@ -75,11 +80,12 @@ def stage(
         vanished=vanished,
         matched=metadata.matched if metadata else 0,
         unmatched=metadata.unmatched if metadata else 0,
+        notes=notes_of(source),
     )
 
 
 def select_changed(mapping: Mapping, change: str, first: int, end: int, size: int) -> list[pa.Table]:
-    """Return the listed images with this change and these numbers, in tables of `size` rows."""
+    """Return the listed images with this change and these numbers, and what their reasons were, `size` to a table."""
     batches = mapping.batches(mapping.query("select_changed"), size=size, change=change, first=first, end=end)
     return [batch.drop_columns(["position"]) for batch in batches]
 
