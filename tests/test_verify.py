@@ -446,7 +446,7 @@ def test_samples_without_an_image_or_with_other_members_are_named(image_tree: Pa
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    found = run("verify", "--shardlist", tmp_path / "a.tar", "--json", "--workers", 0, code=1)
+    found = run("verify", "--shardlist", tmp_path / "a.tar", "--strict", "--json", "--workers", 0, code=1)
     problems = [(one["code"], one["member"]) for one in json.loads(found.stdout)["problems"]]
     assert sorted(problems) == [
         ("key_twice", "a"),
