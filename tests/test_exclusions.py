@@ -142,6 +142,27 @@ def test_a_file_whose_name_holds_an_equals_sign_is_found(tmp_path: Path) -> None
     assert parse_list(str(path)) == ExclusionList("seed=17", path)
 
 
+@pytest.mark.parametrize("text", ["=list.txt", "name=", "="])
+def test_a_list_without_a_name_or_a_file_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=f"exclusion list {text}: give it as FILE or NAME=FILE"):
+        parse_list(text)
+
+
+def test_rows_with_and_without_a_reason_are_counted_apart(tmp_path: Path) -> None:
+    path = write_list(tmp_path, "LIST.CSV", "key,reason\nfox,rare\ninat,\n")
+    report, left_out = split("sqlite", RECORDS, ExclusionList("list", path))
+    assert left_out == {"fox", "inat"}
+    assert [(count.list, count.reason, count.images) for count in report.exclusions] == [
+        ("list", None, 1),
+        ("list", "rare", 1),
+    ]
+
+
+def test_suffixes_may_be_in_capitals(tmp_path: Path) -> None:
+    path = write_list(tmp_path, "TAXA.TAB", 'scientific_name\tremarks\nAra macao\t"so-called\nVulpes vulpes\t\n')
+    assert [entry.text for entry in ExclusionList("list", path).read()] == ["Ara macao", "Vulpes vulpes"]
+
+
 def test_a_list_that_replaces_another_of_its_name_says_so(tmp_path: Path) -> None:
     path = write_list(tmp_path, "list.txt", "fox\n")
     with mapping_of("duckdb", RECORDS) as mapping:
@@ -234,6 +255,8 @@ def test_a_tab_file_is_a_table_without_quotes(header: str, tmp_path: Path) -> No
         ("Animalia-Chordata-Aves---Anas-crecca", "Anas crecca"),
         ("Animalia-Chordata-Aves-Anseriformes-Anatidae-Anas-", "Anas"),
         ("Aster novae-angliae", "Aster novae-angliae"),
+        ("Animalia------", "Animalia"),
+        ("------", "------"),
         ("a-b-c", "a-b-c"),
         ("folder/a-b-c-d-e-f-g.jpg", "folder/a-b-c-d-e-f-g.jpg"),
     ],

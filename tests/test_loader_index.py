@@ -20,10 +20,11 @@ from shardforge.errors import DatasetError
 from shardforge.loader.index import ShardIndex, open_index
 from shardforge.loader.index.cache import choose_place
 from shardforge.loader.index.file import join_rows, write_columns
-from shardforge.loader.index.rows import Extent, ShardRows, hash_keys, make_extent
+from shardforge.loader.index.rows import Extent, ShardRows, make_extent
 from shardforge.loader.index.shard_index import make_fingerprint
 from shardforge.loader.inputs import open_inputs
 from shardforge.loader.shards import ShardSet
+from shardforge.samples import hash_keys
 
 LONG = "folder/" + "x" * 150
 
@@ -199,7 +200,10 @@ def test_an_index_is_made_elsewhere_where_something_else_has_its_name(
     beside = open_tars(tar).path
     beside.unlink()
     beside.mkdir()
-    assert open_tars(tar).path.is_relative_to(tmp_path / "cache")
+    elsewhere = open_tars(tar).path
+    assert elsewhere.is_relative_to(tmp_path / "cache")
+    made = elsewhere.stat().st_ino
+    assert open_tars(tar).path.stat().st_ino == made  # and found again
     (tmp_path / "file").touch()
     with pytest.raises(DatasetError, match=r"file/index: cannot be made \(.*\), .* set XDG_CACHE_HOME"):
         choose_place([beside, tmp_path / "file" / "index" / "name"])

@@ -220,8 +220,9 @@ def test_class_weights_are_met_to_one_draw() -> None:
 )
 def test_class_weights_that_cannot_be_met_are_refused(weights: list[float]) -> None:
     labels = np.array([0, 2, 2, 2], np.int32)
-    with pytest.raises(UsageError, match="sampling weights"):
+    with pytest.raises(UsageError, match="sampling weights") as caught:
         ClassSampler(labels, seed=1, weights=np.array(weights))
+    assert str(caught.value).endswith("class 1 has no sample") == (weights == [1.0, 1.0, 1.0])
 
 
 def test_class_sampler_without_labels_is_refused() -> None:
@@ -237,6 +238,12 @@ def test_weighted_draws_are_within_two_of_their_share(weights: list[int], seed: 
     assert counts.sum() == 500
     assert (abs(counts - expected) <= 2).all()
     assert not counts[np.array(weights) == 0].any()
+
+
+def test_weights_count_in_proportion_alone() -> None:
+    small, large = (WeightedSampler(np.array([1.0, 3.0]) * size, seed=4, samples=8) for size in (2.0**-9, 2.0**60))
+    assert take_pass(small) == take_pass(large)
+    assert sorted(take_pass(small)) == [0, 0, 1, 1, 1, 1, 1, 1]
 
 
 def test_weighted_draws_are_as_expected_in_the_mean() -> None:

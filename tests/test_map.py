@@ -83,7 +83,10 @@ def test_new_changed_vanished_and_returned_files(db: Path, image_tree: Path) -> 
     (image_tree / "fish" / "0.jpg").write_bytes((image_tree / "fish" / "1.jpg").read_bytes())
     (image_tree / "fish" / "2.jpg").rename(db.parent / "away.jpg")
     os.utime(image_tree / "fish" / "1.jpg", ns=(1, 1))
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute("UPDATE sources SET scanned_at = 'before'")
     assert counts(scan(db, image_tree).changes["tree"]) == {"new": 1, "changed": 2, "unchanged": 9, "vanished": 1}
+    assert rows(db, "SELECT count(*) FROM sources WHERE scanned_at = 'before'") == [(0,)]
     found = by_path(db, "key, content_hash, reason")
     assert found["fish/0.jpg"] == [before["fish/0.jpg"][0], before["fish/1.jpg"][1], None]
     assert found["fish/2.jpg"] == [*before["fish/2.jpg"], "vanished"]
@@ -328,6 +331,11 @@ def test_the_report_and_the_next_step(db: Path, image_tree: Path) -> None:
     assert again["sources"]["tree"]["unchanged"] == 13
     assert again["sources"]["tree"]["usable"] == 12
     assert again["reasons"] == {"not_an_image": 1}
+
+
+def test_reasons_come_by_frequency_then_name() -> None:
+    report = MapReport(reasons={"a": {None: 5, "x": 1, "b": 2}, "c": {"a": 1, "b": 1}})
+    assert list(report.bad.items()) == [("b", 3), ("a", 1), ("x", 1)]
 
 
 def test_a_dry_run_writes_nothing(db: Path, image_tree: Path) -> None:

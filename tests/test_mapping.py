@@ -269,8 +269,9 @@ def test_a_held_mapping_names_its_holder(db: Path, write: bool) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(MappingError, match=rf"in use by process {holder.pid} \(.*{db.name}\)"):
+        with pytest.raises(MappingError, match=rf"in use by process {holder.pid} \(.* {db}\)") as caught:
             open_mapping(db, write=write)
+        assert "\0" not in str(caught.value)
         assert holder.stdin is not None
         holder.stdin.close()
     open_mapping(db, write=write).close()

@@ -195,6 +195,20 @@ def test_a_contradictory_hold_out_is_a_usage_error(hold_out: dict[str, Any], mes
         HoldOut(**hold_out)
 
 
+def test_what_is_recorded_of_a_hold_out() -> None:
+    assert HoldOut(share=Fraction(1, 4), keys=Fraction(1, 10)).parameters() == {
+        "rank": "species",
+        "share": "1/4",
+        "taxa": None,
+        "without_rank": "pretrain",
+        "keys": "1/10",
+    }
+    named = HoldOut(rank="genus", taxa=("Anas", "Ara"), without_rank="train").parameters()
+    assert named == HoldOut(rank="genus", taxa=("Ara", "Anas"), without_rank="train").parameters()
+    digest = hashlib.sha256(b"Anas\nAra").hexdigest()[:16]
+    assert named == {"rank": "genus", "share": None, "taxa": digest, "without_rank": "train", "keys": "0"}
+
+
 @ENGINES
 @pytest.mark.parametrize(
     ("hold_out", "message"),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardforge.dataset.options import WriteOptions
-from shardforge.dataset.plan import Plan, PlannedShard
+from shardforge.dataset.plan import SCHEMA, Plan, PlannedShard
 from shardforge.dataset.planning import cut_shards
-from shardforge.dataset.write import select_shards
+from shardforge.dataset.write import _threads_per_shard, select_shards
 from shardforge.errors import UsageError
 from shardforge.images.convert import Conversion
 
@@ -26,13 +31,7 @@ def test_every_record_is_in_one_shard_in_order(
     sizes: list[int], batch: int, most_samples: int, most_bytes: int
 ) -> None:
     table = pa.table({"number": range(len(sizes)), "bytes": sizes})
-    options = WriteOptions(
-        name="x",
-        conversion=Conversion(size=None, resize="none"),
-        members=(),
-        shard_samples=most_samples,
-        shard_bytes=most_bytes,
-    )
+    options = options_of(most_samples, most_bytes)
     batches = (table.slice(start, batch) for start in range(0, len(sizes), batch))
     shards = list(cut_shards(batches, len(sizes), options))
     assert pa.concat_tables(shards)["number"].to_pylist() == list(range(len(sizes)))
@@ -44,9 +43,99 @@ def test_every_record_is_in_one_shard_in_order(
         assert max(lengths) == lengths[0]
 
 
+def options_of(shard_samples: int, shard_bytes: int) -> WriteOptions:
+    conversion = Conversion(size=None, resize="none")
+    return WriteOptions("x", conversion, members=(), shard_samples=shard_samples, shard_bytes=shard_bytes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most_samples", "most_bytes", "lengths"),
+    [
+        ([0] * 10, 4, 10**9, [4, 4, 2]),
+        ([0] * 8, 4, 10**9, [4, 4]),
+        ([0] * 9, 4, 10**9, [3, 3, 3]),
+        ([0], 4, 1, [1]),
+        ([1000] * 5, 9, 12_000, [3, 2]),  # 3,000 more for each sample's texts and headers
+        ([1000] * 5, 9, 11_999, [2, 2, 1]),
+        ([1000, 50_000, 1000, 1000], 9, 12_000, [1, 1, 2]),
+        ([1000] * 6, 2, 12_000, [2, 2, 2]),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 3, 99])
+def test_shards_of_a_split(
+    sizes: list[int], most_samples: int, most_bytes: int, lengths: list[int], batch: int
+) -> None:
+    table = pa.table({"bytes": sizes})
+    batches = (table.slice(start, batch) for start in range(0, len(sizes), batch))
+    shards = cut_shards(batches, len(sizes), options_of(most_samples, most_bytes))
+    assert [shard.num_rows for shard in shards] == lengths
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"quality": 1}, 1.2),
+        ({"quality": 75}, 1.2),
+        ({"quality": 76}, 1.7),
+        ({"quality": 90}, 2.2),
+        ({"quality": 95}, 3.2),
+        ({"quality": 100}, 6.0),
+        ({"format": "png"}, 14.0),
+        ({"format": "webp", "quality": 100}, 1.3),
+    ],
+)
+def test_bytes_are_foreseen_by_format_and_quality(options: dict[str, Any], size: float) -> None:
+    """Bits of a pixel; other numbers would cut the same records into other shards."""
+    conversion = Conversion(size=(100, 80), **options)
+    limit = 2 * (round(100 * 80 * size / 8) + 3000)
+    for shard_bytes, lengths in ((limit, [2, 2]), (limit - 1, [1] * 4)):
+        wanted = WriteOptions("x", conversion, members=(), shard_bytes=shard_bytes)
+        shards = cut_shards(iter([pa.table({"bytes": [10**9] * 4})]), 4, wanted)
+        assert [shard.num_rows for shard in shards] == lengths
+
+
 def plan_of(count: int) -> Plan:
-    options = WriteOptions(name="x", conversion=Conversion(size=None, resize="none"), members=())
-    return Plan(options, "", {}, None, [PlannedShard("train", i, f"{i}.tar", i, 1, "") for i in range(count)])
+    return Plan(options_of(1, 1), "", {}, None, [PlannedShard("train", i, f"{i}.tar", i, 1, "") for i in range(count)])
+
+
+def test_a_plan_is_known_by_its_options_classes_and_shards() -> None:
+    plan = replace(plan_of(2), classes=["a"])
+    about = json.dumps([SCHEMA, plan.options.to_json(), ["a"]], sort_keys=True)
+    assert plan.sha256 == hashlib.sha256(f"{about}0.tar:\n1.tar:\n".encode()).hexdigest()
+    assert (plan.num_samples, plan.splits) == (2, ["train"])
+
+
+def test_options_are_the_same_after_json() -> None:
+    options = WriteOptions(
+        name="x",
+        conversion=Conversion(size=(30, 20), resize="crop", upscale=True, format="webp", quality=7, passthrough=True),
+        splits=("train", "test"),
+        split_run="run",
+        seed=-3,
+        label="order",
+        unlabelled="keep",
+        members=("json", "cls"),
+        caption="sci",
+        texts=("sci", "com"),
+        encoder={"pillow": "1"},
+        shard_samples=3,
+        shard_bytes=4,
+    )
+    assert WriteOptions.from_json(json.loads(json.dumps(options.to_json()))) == options
+    assert WriteOptions.from_json(options_of(1, 2).to_json()) == options_of(1, 2)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("label", "group_id", "kingdom", "phylum", "class", "order", "family", "genus", "species"),
+        *("common_name", "license", "author", "url", "path", "source"),
+    ],
+)
+def test_columns_that_can_be_label_and_member(column: str) -> None:
+    options = replace(options_of(1, 1), label=column, members=(f"{column}.txt", "cls", "json"))
+    assert options.extensions == ("jpg", f"{column}.txt", "cls", "json")
+    assert options.extensions_of("pretrain") == ("jpg", f"{column}.txt", "json")
 
 
 @given(count=st.integers(1, 60), parts=st.integers(1, 70))
@@ -71,3 +160,11 @@ def test_a_range_of_shards_holds_both_ends(count: int, data: st.DataObject) -> N
 def test_parts_that_there_are_not_are_refused(part: str) -> None:
     with pytest.raises(UsageError, match=f"--shards {part}: (expected A-B|the plan has shards 0 to 9)"):
         select_shards(plan_of(10), part)
+
+
+@pytest.mark.parametrize(
+    ("workers", "shards", "threads"),
+    [(0, 1, 1), (1, 16, 1), (1, 15, 2), (2, 32, 1), (2, 31, 2), (8, 0, 8), (8, 1, 8), (8, 3, 3), (8, 4, 2), (8, 9, 2)],
+)
+def test_few_shards_share_all_cores(workers: int, shards: int, threads: int) -> None:
+    assert _threads_per_shard(workers, shards) == threads

@@ -192,6 +192,19 @@ def test_stratified_split_is_exact_in_each_class_and_leaves_it_a_train_side(
 
 
 @ENGINES
+@pytest.mark.parametrize("rule", ["hash", "exact"])
+def test_a_test_split_alone_leaves_no_validation(engine: str, rule: str) -> None:
+    records = [{"key": f"k{i:02d}", "content_hash": f"c{i}"} for i in range(40)]
+    with mapping_of(engine, records) as mapping:
+        assign_splits(mapping, seed=1, shares={"test": Fraction(1, 4)}, rule=rule)
+        splits = {group: split for split, group in assigned(mapping).values()}
+    ordered = [splits[group] for group in sorted(splits, key=lambda group: model_position(1, group))]
+    count = ordered.count("test")
+    assert ordered == ["test"] * count + ["train"] * (40 - count)
+    assert rule == "hash" or count == 10
+
+
+@ENGINES
 def test_stratifying_by_a_column_without_values_is_refused(engine: str) -> None:
     with (
         mapping_of(engine, [{"key": f"k{i}"} for i in range(4)]) as mapping,
@@ -436,10 +449,17 @@ def test_a_malformed_exclusion_list_is_a_usage_error(
         ({"shares": {"validation": Fraction(0)}}, "between 0% and 100%"),
         ({"shares": {"validation": Fraction(1, 2), "test": Fraction(1, 2)}}, "together take 100%"),
         ({"shares": {"validation": Fraction(1, 3**20)}}, "too many digits"),
-        ({"subsets": {"test": Fraction(1, 2)}}, "cannot name a subset"),
+        *[
+            ({"subsets": {name: Fraction(1, 2)}}, f"'{name}' cannot name a subset")
+            for name in ("train", "validation", "test", "training", "validation_unseen", "test_unseen", "key_unseen")
+        ],
+        ({"subsets": {"other_heldout": Fraction(1, 2)}}, "cannot name a subset"),
+        ({"subsets": {"pretrain": Fraction(1, 2)}}, "cannot name a subset"),
+        ({"subsets": {"a-b": Fraction(1, 2)}}, "cannot name a subset"),
         ({"subsets": {"A b": Fraction(1, 2)}}, "cannot name a subset"),
         ({"subsets": {"a": Fraction(1, 2), "b": Fraction(1, 2)}}, "the same share"),
         ({"seed": 2**63}, "out of range"),
+        ({"seed": -(2**63) - 1}, "out of range"),
     ],
 )
 def test_a_contradictory_request_is_a_usage_error(request_: dict[str, Any], message: str) -> None:

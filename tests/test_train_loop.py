@@ -27,14 +27,14 @@ from shardforge.train.precision import choose_precision  # noqa: E402
 pytestmark = pytest.mark.readers
 
 
-@pytest.mark.parametrize(("keep_last", "kept"), [(None, [2, 4, 5, 6, 7]), (1, [5, 6, 7])])
+@pytest.mark.parametrize(("keep_last", "kept"), [(None, [3, 5, 6, 8]), (1, [5, 6, 8])])
 def test_checkpoints_between_those_asked_for_stay_while_they_are_the_best_or_the_latest(
     tmp_path: Path, keep_last: int | None, kept: list[int]
 ) -> None:
-    for epoch in range(1, 8):
+    for epoch in range(1, 9):
         save_checkpoint(tmp_path, epoch, 0, {})
     save_checkpoint(tmp_path, 5, 30, {})
-    prune_checkpoints(tmp_path, 2, keep_last, best=5)
+    prune_checkpoints(tmp_path, 3, keep_last, best=5)
     assert [(saved.epoch, saved.step) for saved in list_checkpoints(tmp_path)] == [(epoch, 0) for epoch in kept]
 
 

@@ -65,6 +65,17 @@ def test_everything_is_decayed_unless_an_option_says_otherwise() -> None:
     assert [found[name][1] for name in names] == [0.3, 0.2, 0.1, 0.0]
 
 
+def test_decay_of_embeddings_is_by_their_names() -> None:
+    names = (
+        *("cls_token", "class_token", "mask_token", "reg_token", "pos_embed", "pos_embedding", "pos_embed_win"),
+        *("position_embedding", "relative_position_bias_table", "rel_pos_h", "rel_pos_w"),
+        *("decoder_embed", "decoder_pos_embed"),
+    )
+    model = torch.nn.ParameterDict({name: torch.zeros(1) for name in (*names, "weight", "embedding")})
+    found = groups_by_name(settings(wd=0.3, transformer_embedding_decay=0.2), model)
+    assert found == {name: (1.0, 0.2 if name in names else 0.3) for name in model}
+
+
 def test_layer_decay_is_in_the_rates_and_torch_schedulers_keep_it() -> None:
     model = tiny_vit()
     chosen = settings(opt="adamw", layer_decay=0.5)
@@ -180,6 +191,7 @@ def test_courses_of_the_rate(kind: str, options: dict[str, Any], factors: list[f
 def test_courses_without_time_after_the_rise_end_at_once(kind: str) -> None:
     assert Course(kind, total=3, warmup=3).factor(3) == 1.0
     assert Course(kind, total=1).factor(0) == 1.0
+    assert Course(kind, total=4).factor(3) == 0.0
     assert Course(kind, total=4, floor=0.25).factor(9) == (0.25 if kind == "cosine" else 0.0)
 
 

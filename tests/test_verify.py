@@ -17,9 +17,11 @@ from hostile import HostileExecutor, make_hostile
 from pipeline import manifest, prepare, run, shard_hashes, write
 from tars import Member, write_tar
 
+from shardforge.dataset.manifest import read_manifest
 from shardforge.mapping import open_mapping
 from shardforge.verify import shard
 from shardforge.verify.dataset import verify_dataset
+from shardforge.verify.mapping import verify_mapping
 from shardforge.verify.shardlist import verify_shardlist
 
 SHARD = "train/shards-train-000001.tar"
@@ -209,6 +211,7 @@ def test_damage_is_named_and_repaired_to_the_same_bytes(name: str, pristine: Pat
     found = run("verify", out / "_info.json", "--json", "--workers", 0, code=1)
     problems = json.loads(found.stdout)["problems"]
     assert (code, file) in {(problem["code"], problem["file"]) for problem in problems}, problems
+    assert all(problem["shard"] == problem["file"].endswith(".tar") for problem in problems)
     run("verify", out / "_info.json", "--repair", "--workers", 0)
     assert shard_hashes(out) == shard_hashes(pristine / "shards")
     assert (out / "_info.json").read_bytes() == (pristine / "shards" / "_info.json").read_bytes()
@@ -267,17 +270,39 @@ def test_mapping_and_shards_are_reconciled(pristine: Path, tmp_path: Path) -> No
     db, out = folder / "mapping.duckdb", folder / "shards"
     unknown = run("verify", out, "--db", db, "--workers", 0, code=1)
     assert "[mapping_value]" in unknown.stderr
+    assert unknown.stdout == ""
     write(db, out, "--label", "family")
     run("verify", out, "--db", db, "--workers", 0)
     import duckdb
 
     with duckdb.connect(str(db)) as connection:
-        lost = connection.sql("SELECT key FROM samples ORDER BY key LIMIT 2").fetchall()
+        lost = connection.sql("SELECT DISTINCT key FROM samples ORDER BY key LIMIT 2").fetchall()
         connection.execute("DELETE FROM images WHERE key = ?", lost[0])
         connection.execute("UPDATE samples SET position = 77 WHERE key = ?", lost[1])
     found = run("verify", out, "--db", db, "--workers", 0, code=1)
     assert f"{lost[0][0]}: a sample that the mapping does not know" in found.stderr
     assert f"{lost[1][0]}: the mapping says something else" in found.stderr
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize("lost", [10, 11])
+def test_ten_keys_that_the_mapping_lacks_are_named(pristine: Path, tmp_path: Path, lost: int) -> None:
+    folder = Path(shutil.copytree(pristine, tmp_path / "copy"))
+    db, out = folder / "mapping.duckdb", folder / "shards"
+    write(db, out, "--label", "family")
+    known = manifest(out)["shardforge"]["plan_sha256"]
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute("UPDATE datasets SET plan_sha256 = 'another'")
+        keys = [key for (key,) in mapping.rows("SELECT DISTINCT key FROM samples ORDER BY key")][:lost]
+        for key in keys:
+            mapping.execute("DELETE FROM images WHERE key = $key", key=key)
+    found = json.loads(run("verify", out, "--db", db, "--json", "--workers", 0, code=1).stdout)["problems"]
+    assert not any(problem["shard"] for problem in found)
+    said = [(one["code"], one["member"], one["expected"], one["found"]) for one in found]
+    assert ("mapping_value", "plan_sha256", known, "another") in said
+    named = [member for code, member, *_ in said if code == "mapping_missing"]
+    assert named == (keys if lost == 10 else [*keys[:10], ""])
+    assert (("mapping_missing", "", "", "11 keys in all") in said) == (lost == 11)
 
 
 def test_a_split_run_that_changed_since_is_a_problem(pristine: Path, tmp_path: Path) -> None:
@@ -421,7 +446,7 @@ def test_samples_without_an_image_or_with_other_members_are_named(image_tree: Pa
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    found = run("verify", "--shardlist", tmp_path / "a.tar", "--json", "--workers", 0, code=1)
+    found = run("verify", "--shardlist", tmp_path / "a.tar", "--strict", "--json", "--workers", 0, code=1)
     problems = [(one["code"], one["member"]) for one in json.loads(found.stdout)["problems"]]
     assert sorted(problems) == [
         ("key_twice", "a"),
@@ -429,6 +454,86 @@ def test_samples_without_an_image_or_with_other_members_are_named(image_tree: Pa
         ("member_missing", "d"),
         ("member_missing", "d.jpg"),
     ]
+
+
+def test_each_value_of_a_manifest_is_compared(out: Path) -> None:
+    info = manifest(out)
+    before = json.loads(json.dumps(info))
+    info["splits"]["train"]["shard_lengths"][2] = 7
+    info["splits"]["validation"]["name"] = "é" * 79
+    info["splits"]["train"]["name"] = "é" * 78
+    del info["shardforge"]["options"]["label"]
+    info["more"] = 1
+    info["shardforge"]["members"] = ["jpg"]
+    (out / "_info.json").write_text(json.dumps(info))
+    found = json.loads(run("verify", out, "--json", "--workers", 0, code=1).stdout)["problems"]
+    assert {one["member"]: (one["code"], one["file"], one["expected"], one["found"]) for one in found} == {
+        "splits.train.shard_lengths[2]": ("manifest_value", "_info.json", "8", "7"),
+        "splits.validation.name": ("manifest_value", "_info.json", '"validation"', '"' + "é" * 76 + "..."),
+        "splits.train.name": ("manifest_value", "_info.json", '"train"', '"' + "é" * 78 + '"'),
+        "shardforge.options.label": ("manifest_value", "_info.json", '"family"', "null"),
+        "shardforge.members": ("manifest_value", "_info.json", json.dumps(before["shardforge"]["members"]), '["jpg"]'),
+        "more": ("manifest_value", "_info.json", "null", "1"),
+    }
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: None, ("", "33 classes", "no readable file")),
+        (lambda text: b"\xff" + text, ("", "33 classes", "no readable file")),
+        (lambda text: text + b"Zzz\n", ("", "33 classes", "34 lines")),
+        (lambda text: text.replace(b"Felidae", b"Feline"), ("line 13", "'Felidae'", "'Feline'")),
+    ],
+)
+def test_what_is_wrong_with_a_class_file(
+    change: Callable[[bytes], bytes | None], said: tuple[str, str, str], out: Path
+) -> None:
+    content = change((out / "classes.txt").read_bytes())
+    (out / "classes.txt").unlink()
+    if content is not None:
+        (out / "classes.txt").write_bytes(content)
+    (found,) = json.loads(run("verify", out, "--json", "--workers", 0, code=1).stdout)["problems"]
+    assert (found["code"], found["file"]) == ("class_file", "classes.txt")
+    assert (found["member"], found["expected"], found["found"]) == said
+
+
+def test_tars_come_in_the_order_of_their_names(out: Path) -> None:
+    extra = [out / "train" / f"shards-train-{number:06d}.tar" for number in (99, 7, 50, 12, 88, 31)]
+    for path in extra:
+        shutil.copy(out / SHARD, path)
+    found = json.loads(run("verify", out, "--json", "--workers", 0, code=1).stdout)["problems"]
+    assert [problem["file"] for problem in found] == [
+        f"train/shards-train-{n:06d}.tar" for n in (7, 12, 31, 50, 88, 99)
+    ]
+    for path in (out / "train").glob("*.tar"):
+        path.write_bytes(b"")
+    names = run("verify", "--shardlist", out / "train", "--workers", 0, code=1).stdout.splitlines()
+    assert len(names) == 11
+    assert names == sorted(names)
+
+
+def test_an_index_of_more_columns_is_named(out: Path) -> None:
+    table = pq.read_table(out / "index" / "train.parquet")
+    sizes = manifest(out)["splits"]["train"]["shard_lengths"]
+    with pq.ParquetWriter(
+        out / "index" / "train.parquet", (more := table.append_column("x", table["label"])).schema
+    ) as w:
+        for number, size in enumerate(sizes):
+            w.write_table(more.slice(sum(sizes[:number]), size))
+    found = json.loads(run("verify", out, "--json", "--workers", 0, code=1).stdout)["problems"]
+    assert {problem["code"] for problem in found} == {"index_value"}
+    columns = ", ".join(table.column_names)
+    assert {(one["expected"], one["found"]) for one in found} == {(f"the columns {columns}", f"{columns}, x")}
+
+
+def test_a_mapping_is_reconciled_as_often_as_one_likes(pristine: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(pristine, tmp_path / "copy"))
+    write(folder / "mapping.duckdb", folder / "shards", "--label", "family")
+    with open_mapping(folder / "mapping.duckdb") as mapping:
+        known = read_manifest(folder / "shards" / "_info.json")
+        assert [list(verify_mapping(mapping, known)) for _ in range(2)] == [[], []]
 
 
 def test_a_manifest_of_another_tool(out: Path, tmp_path: Path) -> None:
@@ -490,6 +595,12 @@ def test_a_dataset_that_is_not_finished(out: Path) -> None:
         {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"classes": 7}},
         {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"members": None}},
         {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"index": ["a"]}},
+        {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"aliases": {"a": 1}}},
+        {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"members": [1]}},
+        {"splits": {"train": {"filenames": [], "shard_lengths": []}}, "shardforge": {"classes": {"count": "1"}}},
+        {"splits": {"train": {"filenames": [""], "shard_lengths": [1]}}},
+        {"splits": {"train": {"filenames": ["a.tar"], "shard_lengths": [1], "shard_bytes": [1, 2]}}},
+        {"splits": {"train": {"filenames": ["a.tar"], "shard_lengths": [1], "shard_sha256": [1]}}},
     ],
 )
 def test_a_manifest_of_wrong_types_is_one_sentence(tmp_path: Path, content: object) -> None:

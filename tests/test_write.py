@@ -14,6 +14,7 @@ import tempfile
 import time
 import zipfile
 import zlib
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,14 @@ from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.place import check_place
 from shardforge.dataset.write import WriteReport, write_dataset
 from shardforge.errors import UsageError
+from shardforge.executors import open_executor
 from shardforge.images.convert import Conversion
+from shardforge.mapping import open_mapping
+from shardforge.mapping.update import map_sources
+from shardforge.sources import parse_sources
+from shardforge.splits.assign import assign_splits
+from shardforge.verify.dataset import verify_dataset
+from shardforge.verify.repair import repair_dataset
 
 
 @pytest.fixture
@@ -43,6 +51,8 @@ def test_dataset_on_disk(db: Path, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     write(db, out, "--name", "evo", "--label", "family")
     info = manifest(out)
+    assert list(info) == ["name", "splits", "wids_version", "shardlist", "shardforge"]
+    assert (info["name"], info["wids_version"]) == ("evo", 1)
     train, validation = info["splits"]["train"], info["splits"]["validation"]
     assert train["num_samples"] == 36
     assert validation["num_samples"] == 9
@@ -54,7 +64,8 @@ def test_dataset_on_disk(db: Path, tmp_path: Path) -> None:
     classes = (out / "classes.txt").read_text().splitlines()
     assert len(classes) == 33
     assert classes == sorted(classes)
-    assert json.loads((out / "train" / "sizes.json").read_text())["evo-train-000004.tar"] == 4
+    sizes = [f' "evo-train-{i:06d}.tar": {count}' for i, count in enumerate(train["shard_lengths"])]
+    assert (out / "train" / "sizes.json").read_text() == "{\n" + ",\n".join(sizes) + "\n}\n"
     assert {path.name for path in out.iterdir()} == {
         ".shardforge", "_info.json", "classes.txt", "index", "train", "validation",
     }  # fmt: skip
@@ -237,6 +248,8 @@ def test_another_dataset_is_not_touched(db: Path, tmp_path: Path) -> None:
     resized = write(db, out, "--label", "family", "--size", "32x48", "--text", "sci,com", code=2).stderr
     assert "size 64x64, now 32x48" in resized
     assert "texts none, now sci,com" in resized
+    assert list((out / ".shardforge").rglob("plan*")) == [out / ".shardforge" / "plan.parquet"]
+    assert "upscale no, now yes" in write(db, out, "--label", "family", "--upscale", code=2).stderr
     assert shard_hashes(out) == before
     write(db, out, "--label", "species", "--replace")
     assert "Bison bison" in (out / "classes.txt").read_text()
@@ -324,6 +337,42 @@ def test_a_file_is_no_place_for_a_dataset(db: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="mine: is a file; --out must be a folder"):
         check_place(Layout(tmp_path / "mine"))
     assert (tmp_path / "mine").read_text() == "text"
+
+
+def test_progress_of_every_step_ends_at_its_total(tmp_path: Path, image_tree: Path) -> None:
+    calls: dict[str, list[tuple[int, int]]] = {}
+
+    def progress(stage: str, done: int, total: int) -> None:
+        calls.setdefault(stage, []).append((done, total))
+
+    db, out = tmp_path / "mapping.duckdb", tmp_path / "shards"
+    executor = open_executor("local", 0)
+    with open_mapping(db, write=True, create=True) as mapping:
+        map_sources(mapping, parse_sources([f"tree=folder:{image_tree}"]), executor, progress=progress)
+        assign_splits(mapping, seed=17, shares={"validation": Fraction(1, 4)}, rule="exact", progress=progress)
+    options = WriteOptions("x", Conversion(size=(32, 32)), members=(), shard_samples=4)
+    write_dataset(db, out, options, executor, progress=progress)
+    (out / "train" / "x-train-000000.tar").unlink()
+    problems = verify_dataset(out / "_info.json", "checksum", executor, progress=progress)
+    repair_dataset(out / "_info.json", problems, executor, progress=progress)
+    ends = {stage: found[-1] for stage, found in calls.items()}
+    assert ends == {
+        "list tree": (12, 0),
+        "read tree": (12, 12),
+        "exclude records": (0, 6),
+        "find groups": (1, 6),
+        "place groups": (2, 6),
+        "cut splits": (3, 6),
+        "compare with the stored split": (4, 6),
+        "store the split": (5, 6),
+        "plan": (0, 0),
+        "write": (12, 12),
+        "index": (4, 4),
+        "record": (4, 4),
+        "verify (checksum)": (4, 4),
+        "repair": (1, 1),
+    }
+    assert all(found == sorted(found) for stage, found in calls.items() if stage != "index")  # made twice
 
 
 def test_two_runs_at_once(db: Path, tmp_path: Path) -> None:

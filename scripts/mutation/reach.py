@@ -18,6 +18,18 @@ import pytest
 from mutation.sites import Mutant
 from mutation.trace import FOLDER, trace
 
+#: By the beginning of a file's path: files of tests, by the beginning of their names, that come before all others.
+PRINCIPAL = {
+    "shardforge/dataset/": ("test_tarwriter", "test_planning", "test_write", "test_verify", "test_class_ranks"),
+    "shardforge/verify/": ("test_diagnose", "test_verify"),
+    "shardforge/mapping/": ("test_map",),
+    "shardforge/splits/": ("test_splits", "test_exclusions", "test_open_world", "test_split_command"),
+    "shardforge/images/": ("test_images",),
+    "shardforge/loader/": ("test_loader_order", "test_loader_schedule", "test_loader_index", "test_loader."),
+    "shardforge/train/": ("test_train_options", "test_train_loop", "test_train_methods", "test_train_resume"),
+    "shardforge/taxonomy/": ("test_taxonomy", "test_names"),
+    "shardforge/executors/": ("test_executors",),
+}
 #: What it costs to load a file of tests and to make what all its tests use.
 FILE_SECONDS = 3.0
 
@@ -32,7 +44,7 @@ class Reach(NamedTuple):
     def choose(self, mutant: Mutant, seconds: float, but: Set[str] = frozenset()) -> tuple[list[list[str]], int]:
         """Return tests of the mutated function that take so many seconds, by file, and how many there are in all.
 
-        Those come first that run little else: they fail where others only pass by.
+        The `PRINCIPAL` files come first, then those that run little else: they fail where others only pass by.
         """
         names = self.functions.get(f"{mutant.path}::{mutant.function}") if mutant.function else None
         if names is None:
@@ -42,16 +54,22 @@ class Reach(NamedTuple):
         for test in sorted(set(names) - but, key=lambda name: (self.seconds[name], name)):
             files[test.partition("::")[0]].append(test)
         chosen: list[list[str]] = []
-        for tests in sorted(files.values(), key=lambda tests: sum(self.breadth[test] for test in tests) / len(tests)):
-            if chosen and self.cost([tests[:1]]) > seconds:
+        for file in sorted(files, key=lambda file: self._rank(mutant.path, file, files[file])):
+            seconds -= FILE_SECONDS
+            if chosen and self.seconds[files[file][0]] > seconds:
                 break
             chosen.append([])
-            seconds -= FILE_SECONDS
-            for test in tests:
+            for test in files[file]:
                 seconds -= self.seconds[test]
                 if seconds >= 0 or not chosen[-1]:
                     chosen[-1].append(test)
         return chosen, len(names)
+
+    def _rank(self, path: str, file: str, tests: list[str]) -> tuple[int, float]:
+        principal = next((names for start, names in PRINCIPAL.items() if path.startswith(start)), ())
+        places = (place for place, name in enumerate(principal) if file.startswith(f"tests/{name}"))
+        breadth = sum(self.breadth[test] for test in tests) / len(tests)
+        return next(places, len(principal)), breadth
 
     def cost(self, files: list[list[str]]) -> float:
         """Return about how many CPU seconds tests take, by file: with what is made once for a file."""
