@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from archives import Member, write_tar
 from pipeline import manifest, prepare, run, shard_hashes, write
-from tars import Member, write_tar
 
 from shardforge.verify import shard
 
