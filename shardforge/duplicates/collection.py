@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardforge.braces import expand_braces
-from shardforge.duplicates.hashing import HashTask, hash_part
+from shardforge.duplicates.hashing import HashTask, hash_part, take_fingerprints
 from shardforge.errors import SourceError, UsageError
 from shardforge.executors import Executor
 from shardforge.sources import SourceSpec, open_source
@@ -53,7 +54,7 @@ def find_sources(location: Path) -> list[SourceSpec]:
     Raises:
         UsageError: nothing is there.
     """
-    location = location.expanduser().absolute()
+    location = Path(os.path.expanduser(location)).absolute()
     if location.is_dir():
         tars = next(location.rglob("*.tar"), None) is not None
         return [SourceSpec("folder", "folder", location), *([SourceSpec("tars", "wds", location)] if tars else [])]
@@ -90,7 +91,7 @@ def read_collection(
     kept = [COLLECTION_SCHEMA.empty_table()]
     done = 0
     for result in executor.run(hash_part, _make_tasks(sources)):
-        found = result.unwrap()
+        found = take_fingerprints(result)
         done += found.num_rows
         failed.update(found["reason"].drop_null().to_pylist())
         kept.append(_join(result.task, found).filter(pc.is_valid(found["content_hash"])))

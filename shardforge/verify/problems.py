@@ -35,11 +35,14 @@ MEANING = {
     "label_range": "a .cls member holds no label of the class file",
     "image_undecodable": "an image cannot be decoded",
     "text_invalid": "a .json or .txt member cannot be read",
+    "reader_killed": "reading it kills the process that does",
+    "internal_error": "a fault of shardforge itself, met at this place; please report it",
     "key_twice": "a key occurs in more than one place",
     "mapping_damaged": "the mapping contradicts itself",
     "mapping_missing": "a sample that the mapping does not know",
     "mapping_unwritten": "the mapping says that it was written, and it is in no shard",
     "mapping_value": "the mapping says something else than the dataset",
+    "mapping_passing": "images were not written for a reason that may pass",
 }
 
 
