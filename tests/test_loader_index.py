@@ -20,10 +20,11 @@ from shardforge.errors import DatasetError
 from shardforge.loader.index import ShardIndex, open_index
 from shardforge.loader.index.cache import choose_place
 from shardforge.loader.index.file import join_rows, write_columns
-from shardforge.loader.index.rows import Extent, ShardRows, hash_keys, make_extent
+from shardforge.loader.index.rows import Extent, ShardRows, make_extent
 from shardforge.loader.index.shard_index import make_fingerprint
 from shardforge.loader.inputs import open_inputs
 from shardforge.loader.shards import ShardSet
+from shardforge.samples import hash_keys
 
 LONG = "folder/" + "x" * 150
 
