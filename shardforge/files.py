@@ -77,18 +77,16 @@ class FileView:
 
     def __getitem__(self, part: slice) -> bytes:
         start, end, _ = part.indices(self._size)
-        if not self._ahead:
-            return self._read(start, end)
         first = start - self._start
-        if first < 0 or end - self._start > len(self._held):
-            self._start, self._held = start, self._read(start, max(end, min(start + self._ahead, self._size)))
-            first = 0
-        return self._held[first : first + end - start]
-
-    def _read(self, start: int, end: int) -> bytes:
-        data = read_range(self._fd, start, end - start)
-        if len(data) < end - start:
+        if first >= 0 and end - self._start <= len(self._held):
+            return self._held[first : first + end - start]
+        size = max(end, min(start + self._ahead, self._size)) - start
+        data = read_range(self._fd, start, size)
+        if len(data) < size:
             raise OSError(errno.ESTALE, "cut short while it was read")
+        if size > end - start:
+            self._start, self._held = start, data
+            return data[: end - start]
         return data
 
 

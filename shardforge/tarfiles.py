@@ -118,7 +118,8 @@ def iter_members(view: TarBytes, *, odd: bool = False) -> Iterator[Member]:
             _check_tail(view, position)
             return
         if zlib.adler32(header) & 0xFFFF != _expect_adler(header[148:156]):
-            raise _explain_header(header, position)
+            _refuse_compressed(header, position)
+            raise TarError(f"the header at byte {position} has a wrong checksum")
         kind = header[156]
         data_offset = position + BLOCK
         size = 0 if kind in _HEADER_ONLY_TYPES else _read_number(header[124:136], position)
@@ -145,6 +146,7 @@ def iter_members(view: TarBytes, *, odd: bool = False) -> Iterator[Member]:
                 yield Member(path_to_text(extended.name or _read_name(header)), start, data_offset, size, reason)
         position = start = following
         extended = _NOTHING
+    _refuse_compressed(bytes(view[:BLOCK]), position)
     raise TruncatedTarError(f"the tar ends at byte {end} without an end mark")
 
 
@@ -185,12 +187,11 @@ def _expect_adler(field: bytes) -> int | None:
     return None if number is None else (1 + number + sum(field) - 8 * ord(" ")) % _ADLER_MODULUS
 
 
-def _explain_header(header: bytes, position: int) -> TarError:
-    """Return the error for a header whose checksum is wrong."""
-    program = next((program for magic, program in _COMPRESSED.items() if header.startswith(magic)), None)
+def _refuse_compressed(head: bytes, position: int) -> None:
+    """Say of what is no tar from its first byte on that it is a compressed file, where it is one."""
+    program = next((program for magic, program in _COMPRESSED.items() if head.startswith(magic)), None)
     if program and position == 0:
-        return CompressedTarError(_explain_compression(program))
-    return TarError(f"the header at byte {position} has a wrong checksum")
+        raise CompressedTarError(_explain_compression(program))
 
 
 def _read_number(field: bytes, position: int) -> int:

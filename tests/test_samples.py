@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from archives import Member, list_all, write_tar
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from pipeline import Outcome, run
-from tars import Member, write_tar
 
 from shardforge.cli import main
 from shardforge.errors import DatasetError
@@ -23,7 +21,6 @@ from shardforge.loader.index import open_index
 from shardforge.loader.index.dali import write_dali_index
 from shardforge.loader.inputs import open_inputs
 from shardforge.samples import SampleNotes, hash_keys, iter_samples, split_name
-from shardforge.sources import open_source, parse_source
 from shardforge.tarfiles import Member as TarMember
 from shardforge.tarfiles import iter_members
 from shardforge.verify.shard import ShardCheck, verify_shard
@@ -122,12 +119,6 @@ def invoke(*arguments: object) -> Outcome:
     return Outcome(result.exit_code, result.stdout, result.stderr)
 
 
-def map_tar(tar: Path) -> list[dict[str, Any]]:
-    """Return the rows of `map`."""
-    source = open_source(parse_source(f"a=wds:{tar}"))
-    return list(itertools.chain.from_iterable(table.to_pylist() for table in source.list()))
-
-
 @pytest.mark.parametrize("format", ["gnu", "pax"])
 @pytest.mark.parametrize("name", TARS)
 def test_all_readers_find_what_webdataset_finds(tmp_path: Path, name: str, format: str) -> None:
@@ -153,7 +144,7 @@ def test_all_readers_find_what_webdataset_finds(tmp_path: Path, name: str, forma
 
 def list_images(tar: Path) -> Counter[tuple[str, str, str | None]]:
     """Return key, extension and label of each image that `map` lists."""
-    rows = [row for row in map_tar(tar) if row["reason"] not in ("link", "empty_file")]
+    rows = [row for row in list_all(f"a=wds:{tar}") if row["reason"] not in ("link", "empty_file")]
     return Counter((*split_name(row["path"].partition("::")[2]), row["label"]) for row in rows)
 
 
@@ -189,7 +180,7 @@ def test_an_extension_twice_is_refused_by_readers_and_told_by_map(tmp_path: Path
         "two spellings": [("a.jpg", None, None), ("a.JPG", None, None)],
         "a label twice": [("a.jpg", "bad_sample", None)],
     }
-    found = [(row["path"].partition("::")[2], row["reason"], row["label"]) for row in map_tar(tar)]
+    found = [(row["path"].partition("::")[2], row["reason"], row["label"]) for row in list_all(f"a=wds:{tar}")]
     assert found == [*expected[name], ("b.jpg", None, "1")]
 
 

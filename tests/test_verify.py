@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from archives import Member, write_tar
 from hostile import HostileExecutor, make_hostile
 from pipeline import manifest, prepare, run, shard_hashes, write
-from tars import Member, write_tar
 
 from shardforge.dataset.manifest import read_manifest
 from shardforge.mapping import open_mapping

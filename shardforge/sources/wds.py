@@ -33,6 +33,8 @@ from shardforge.tarfiles import (
     iter_members,
 )
 
+#: Bytes that are read at a time: a small member with the header after it.
+_AHEAD = 1 << 11
 #: What the rows of a table may hold together: bytes of texts, and values under names of their own.
 _MOST_BYTES = 32 << 20
 _MOST_VALUES = 1 << 23
@@ -135,7 +137,9 @@ class WebDatasetSource:
                 raise CompressedTarError(compression)
             file = self.spec.root / os.fsdecode(path_from_text(tar))
             with open(file, "rb") as opened:
-                problem = yield from self._read_tar(tar, mtime, file, FileView(opened.fileno()))
+                problem = yield from self._read_tar(
+                    tar, mtime, str(file.parent), FileView(opened.fileno(), ahead=_AHEAD)
+                )
         except (OSError, CompressedTarError) as error:
             problem = error
         if isinstance(problem, CompressedTarError):
@@ -144,14 +148,14 @@ class WebDatasetSource:
             note = problem.strerror if isinstance(problem, OSError) else str(problem)
             yield _Row(tar, None, size, mtime, _REASONS.get(type(problem), reasons.UNREADABLE), note, {})
 
-    def _read_tar(self, tar: str, mtime: int, file: Path, view: FileView) -> Generator[_Row, None, TarError | None]:
+    def _read_tar(self, tar: str, mtime: int, folder: str, view: FileView) -> Generator[_Row, None, TarError | None]:
         """Yield the rows of a tar's images; return what ended it early."""
         hashes = array("q")
         damage: list[TarError] = []
         for sample in iter_samples(_read_until_damage(view, damage), strays=True):
             if sample.key:
                 hashes.append(hash(sample.key))
-                yield from self._read_sample(tar, mtime, file, view, sample)
+                yield from self._read_sample(tar, mtime, folder, view, sample)
                 continue
             [(_, stray)] = sample.members
             if stray.reason and stray.name.lower().endswith(IMAGE_SUFFIXES):
@@ -161,7 +165,7 @@ class WebDatasetSource:
         self.notes.add_scattered(tar, np.array(hashes, np.int64), lambda number: _find_key(view, number))
         return damage[0] if damage else None
 
-    def _read_sample(self, tar: str, mtime: int, file: Path, view: FileView, sample: Sample) -> Iterator[_Row]:
+    def _read_sample(self, tar: str, mtime: int, folder: str, view: FileView, sample: Sample) -> Iterator[_Row]:
         """Yield the images of a sample, each with what the sample says, or with why that cannot be read."""
         self.notes.add_sample(tar, sample)
         images = [member for extension, member in sample.members if is_image_extension(extension)]
@@ -169,11 +173,11 @@ class WebDatasetSource:
         said: dict[str, Any] = {}
         if images:
             try:
-                said = self._samples.read(file, view, sample)
+                said = self._samples.read(folder, view, sample)
             except ImageError as error:
                 reason, note = error.reason, str(error)
                 self.notes.add("unread", f"{tar}: {note}")
-        text_bytes = sum(member.size for _, member in sample.members) - sum(image.size for image in images)
+        text_bytes = sum([member.size for _, member in sample.members]) - sum([image.size for image in images])
         for image in images:
             yield _locate(tar, mtime, image, reason, note, said, text_bytes if said else 0)
 

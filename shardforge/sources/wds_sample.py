@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,10 @@ class SampleReader:
         if classes is not None and not classes.is_file():
             raise UsageError(f"option classes: {classes} is not a file; name a file with one class name a line")
         self._given = read_lines(classes) if classes else None
-        self._found: dict[Path, list[str] | None] = {}
+        self._found: dict[str, list[str] | None] = {}
 
-    def read(self, file: Path, view: FileView, sample: Sample) -> dict[str, Any]:
-        """Return the keys of .json, `txt` with the text of .txt, and `label`.
+    def read(self, folder: str, view: FileView, sample: Sample) -> dict[str, Any]:
+        """Return the keys of .json, `txt` with the text of .txt, and `label`, for a sample of a tar in `folder`.
 
         The label is the class name for the index in .cls, or without class names the label of .json, or else what .cls
         holds.
@@ -45,16 +44,18 @@ class SampleReader:
             said["txt"] = _decode("txt", texts["txt"], view)
         if LABEL in texts:
             index = _decode(LABEL, texts[LABEL], view).strip()
-            name = self._class_name(file, texts[LABEL], index)
+            name = self._class_name(folder, texts[LABEL], index)
             if name or not find_column(said, ALIASES["label"]):
                 said["label"] = name or index
         return said
 
-    def _class_name(self, file: Path, member: Member, index: str) -> str | None:
+    def _class_name(self, folder: str, member: Member, index: str) -> str | None:
         """Return the name of a class, or None when there are no class names or `index` is no number."""
-        names = self._given or self._find_classes(file.parent)
+        names = self._given or self._find_classes(folder)
+        if names is None:
+            return None
         number = parse_label(index.encode())
-        if names is None or (number is None and not index.isdecimal()):
+        if number is None and not index.isdecimal():
             return None
         if number is None or not 0 <= number < len(names):
             raise ImageError(
@@ -64,20 +65,21 @@ class SampleReader:
             )
         return names[number]
 
-    def _find_classes(self, folder: Path) -> list[str] | None:
+    def _find_classes(self, folder: str) -> list[str] | None:
         if folder not in self._found:
-            beside = (folder / _CLASSES, folder.parent / _CLASSES)
+            beside = (Path(folder, _CLASSES), Path(folder).parent / _CLASSES)
             self._found[folder] = next((read_lines(path) for path in beside if path.is_file()), None)
         return self._found[folder]
 
 
 def _find_texts(sample: Sample) -> dict[str, Member]:
     """Return the members that say something, by extension."""
-    texts = {extension: member for extension, member in sample.members if extension in _MOST_BYTES}
-    if len(set(sample.extensions)) < len(sample.members):
-        for extension, count in Counter(sample.extensions).items():
-            if count > 1 and extension in texts:
-                raise ImageError(f"sample {sample.key} has {count} members .{extension}", reason=reasons.BAD_SAMPLE)
+    texts: dict[str, Member] = {}
+    for extension, member in sample.members:
+        if extension in _MOST_BYTES:
+            if extension in texts:
+                raise ImageError(f"sample {sample.key} has two members .{extension}", reason=reasons.BAD_SAMPLE)
+            texts[extension] = member
     return texts
 
 

@@ -1,11 +1,17 @@
-"""Tars as tests want them: members of any type, in any format, with headers that say what no writer writes."""
+"""Tars of members of any type, with headers that say what no writer writes; and what is listed of archives."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import tarfile
-from collections.abc import Iterable
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from shardforge.sources import open_source, parse_source
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 #: Two zero blocks.
@@ -68,3 +74,25 @@ def _measure(record: bytes) -> bytes:
     while length != len(record) + 2 + len(str(length)):
         length = len(record) + 2 + len(str(length))
     return b"%d %s\n" % (length, record)
+
+
+def list_all(text: str, **options: str) -> list[dict[str, Any]]:
+    """Return the rows that a source lists."""
+    tables = open_source(parse_source(text, options)).list()
+    return list(itertools.chain.from_iterable(table.to_pylist() for table in tables))
+
+
+#: What a reader may hold at a time, whatever a file says of itself.
+_MOST_MEMORY = 48 << 20
+
+
+@contextmanager
+def little_memory() -> Iterator[None]:
+    """Demand that the block holds no more than `_MOST_MEMORY` at a time."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < _MOST_MEMORY, f"{peak:,} bytes"
