@@ -52,29 +52,32 @@ def read_exif_orientation(block: bytes) -> float | None:
     for _ in range(2):
         block = block.removeprefix(EXIF_PREFIX)
     layout = read_layout(block[:4])
-    if layout is None or layout.room != 4:
+    if layout is None or layout.room != 4 or len(block) < 8:
         raise DamagedExifError
     order = layout.order
     try:
         (directory,) = struct.unpack_from(f"{order}I", block, 4)
         (entries,) = struct.unpack_from(f"{order}H", block, directory)
+        seen: set[int] = set()
         outside = 0
         read_entry = struct.Struct(f"{order}HHI").unpack_from
         for entry in range(directory + 2, directory + 2 + entries * 12, 12):
-            tag, field_type, count = read_entry(block, entry)
-            size = count * TYPE_BYTES.get(field_type, 0)
-            place = entry + 8
-            if size > 4:
-                (place,) = struct.unpack_from(f"{order}I", block, place)
+            tag, field_type, values = read_entry(block, entry)
+            size = values * TYPE_BYTES.get(field_type, 0)
+            (place,) = struct.unpack_from(f"{order}I", block, entry + 8)
+            if tag in seen or not size:
+                continue
+            if size <= 4:
+                place = entry + 8
+            else:
                 outside += size
                 if outside > len(block):  # values that overlap: Pillow passes over them
                     continue
                 if place + size > len(block):  # and stops at values that lie behind the end
                     return None
-            elif entry + 12 > len(block):
-                return None
-            if tag == ORIENTATION_TAG and size:
+            if tag == ORIENTATION_TAG:
                 return read_number(order, field_type, block[place : place + size]) or 0
+            seen.add(tag)
     except struct.error:
         pass
     return None

@@ -40,8 +40,8 @@ _EXPANSION = 1032  # bytes that one of Deflate can become
 
 _XMP = b"XML:com.adobe.xmp"
 _RAW_EXIF = b"Raw profile type exif"
-#: Keywords of texts that hold what turns an image; `exif` as Pillow has it.
-_KEYWORDS = (_XMP, _RAW_EXIF, b"exif")
+_EXIF = b"exif"  # as Pillow has it
+_KEYWORDS = (_XMP, _RAW_EXIF, _EXIF)
 _LONGEST_KEYWORD = 80  # with the zero behind it
 _TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _WANTED = _TEXTS | {b"eXIf", b"iCCP", b"sBIT", b"cICP"}
@@ -127,7 +127,10 @@ class _Metadata:
         if kind not in _TEXTS:
             self._chunks[kind] = content
         elif (text := _read_text(kind, content[len(keyword) + 1 :])) is not None:
-            self._texts[keyword] = text
+            if keyword == _EXIF:
+                self._chunks[b"eXIf"] = text
+            else:
+                self._texts[keyword] = text
         else:
             self._notes.append(f"the text {keyword.decode()} is damaged or too long")
 
@@ -145,8 +148,8 @@ class _Metadata:
 
     def _find_exif(self) -> bytes | None:
         """Return the EXIF block of eXIf, or of a text that ImageMagick or others write."""
-        if found := self._chunks.get(b"eXIf", self._texts.get(b"exif")):
-            return found
+        if b"eXIf" in self._chunks:
+            return self._chunks[b"eXIf"]
         if (text := self._texts.get(_RAW_EXIF)) is None:
             return None
         try:  # an empty line, the kind, the length, then hexadecimal digits
