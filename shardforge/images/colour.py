@@ -1,8 +1,9 @@
 """Colours of embedded ICC profiles to sRGB, through LittleCMS.
 
 Relative colorimetric, without black-point compensation. A profile is taken for sRGB when it changes no colour by more
-than one of 255 levels: the dozens of profiles by that name do so, and no other in use comes near. What has no profile
-is taken for sRGB, too, and with a note what has one that is broken, or of another kind of colours than the image.
+than two of 255 levels: the dozens of profiles by that name do so, by one at most in general, and no other in use comes
+near. What has no profile is taken for sRGB, too, and with a note what has one that is broken, or of another kind of
+colours than the image.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MODE = {GREY: "L", RGB: "RGB", CMYK: "CMYK"}
 _HEADER_BYTES = 128
 _CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")  # of devices and spaces, not links, names or effects
 _CONNECTION_SPACES = (b"XYZ ", b"Lab ")
-_INVISIBLE = 1
+_INVISIBLE = 2
 _STEP = 15
 
 

@@ -6,6 +6,7 @@ What Pillow and the libraries below it remark about a file goes to its notes.
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,15 @@ class _Warnings:
         return getattr(warnings, name)
 
 
+class _Log(logging.Handler):
+    """What Pillow logs while a collector is open becomes a note, and does not go to standard error for want of others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a record."""
+        add_note(record.getMessage())
+
+
+logging.getLogger("PIL").addHandler(_Log(logging.WARNING))
 for _module in (
     *(AvifImagePlugin, BmpImagePlugin, GifImagePlugin, Image, Jpeg2KImagePlugin, JpegImagePlugin),
     *(PngImagePlugin, PpmImagePlugin, TiffImagePlugin, WebPImagePlugin),

@@ -9,6 +9,7 @@ from shardforge.images.containers.bmp import check_bmp
 from shardforge.images.containers.gif import strip_gif
 from shardforge.images.containers.jpeg import check_scans, strip_jpeg
 from shardforge.images.containers.png import strip_png
+from shardforge.images.containers.pnm import strip_pnm
 from shardforge.images.containers.tiff import strip_tiff
 from shardforge.images.containers.webp import strip_webp
 
@@ -51,6 +52,8 @@ def prepare(data: bytes, header: Header) -> Stored:
             return Stored(tiff.data, planes=tiff.order if tiff.bits == 16 else None, inverted=tiff.inverted)
         case "gif":
             return Stored(strip_gif(data))
+        case "ppm":
+            return Stored(strip_pnm(data))
         case "bmp":
             check_bmp(data, header)
     return Stored(data)

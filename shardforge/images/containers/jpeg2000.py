@@ -77,6 +77,8 @@ def _iter_boxes(data: bytes, position: int, end: int) -> Iterator[tuple[bytes, i
     for _ in range(MAX_SEGMENTS):
         if position == end and end < len(data):
             return
+        if position > len(data):
+            raise struct.error
         length, kind = _BOX(data, position)
         begin = position + 8
         if length == _LONG_BOX:

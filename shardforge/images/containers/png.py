@@ -121,7 +121,7 @@ class _Metadata:
             if keyword not in _KEYWORDS:
                 return
         if length > MAX_PROFILE_BYTES:
-            self._notes.append(f"{kind.decode()} is too long to be read")
+            self._notes.append("the colour profile is too long" if kind == b"iCCP" else f"{kind.decode()} is too long")
             return
         content = file.read(position, length)
         if kind not in _TEXTS:

@@ -17,6 +17,7 @@ _NUMBER = rb"(\d{1,10})"
 _BITMAP = re.compile(rb"P([14])" + (_BLANK + _NUMBER) * 2 + rb"[ \t\r\n\v\f]")
 _MAP = re.compile(rb"P([2356])" + (_BLANK + _NUMBER) * 3 + rb"[ \t\r\n\v\f]")
 _INCOMPLETE = re.compile(rb"P[1-6](?:[ \t\r\n\v\f0-9]|#[^\r\n]*(?:[\r\n]|\Z))*+\Z")
+_HEADER_BYTES = 1 << 16
 _PLAIN = (1, 2, 3)
 _CHANNELS = {5: 1, 6: 3}
 
@@ -34,9 +35,11 @@ def read_pnm(data: bytes) -> Header | None:
     """
     found = _find_header(data)
     if found is None:
-        if _INCOMPLETE.match(data):
-            return None
-        raise ImageError("the header of the ppm is damaged", reason=reasons.CORRUPT)
+        if not _INCOMPLETE.match(data[:_HEADER_BYTES]):
+            raise ImageError("the header of the ppm is damaged", reason=reasons.CORRUPT)
+        if len(data) >= _HEADER_BYTES:
+            raise refuse_costly(f"a PNM whose header has more than {_HEADER_BYTES:,} bytes")
+        return None
     width, height = int(found[2]), int(found[3])
     check_size(width, height)
     return Header(width, height, "ppm")
@@ -72,4 +75,10 @@ def decode_pnm(data: bytes, header: Header) -> npt.NDArray[np.uint16] | None:
 
 
 def _find_header(data: bytes) -> re.Match[bytes] | None:
-    return (_BITMAP if data[1:2] in (b"1", b"4") else _MAP).match(data)
+    return (_BITMAP if data[1:2] in (b"1", b"4") else _MAP).match(data[:_HEADER_BYTES])
+
+
+def strip_pnm(data: bytes) -> bytes:
+    """Return a file without comments in its header, which Pillow reads byte by byte."""
+    found = _find_header(data)
+    return data if found is None else b"P" + b" ".join(found.groups()) + b"\n" + data[found.end() :]

@@ -20,6 +20,7 @@ _HEADER_BYTES = 30
 _PROFILE_FLAG, _ALPHA_FLAG, _EXIF_FLAG, _XMP_FLAG, _ANIMATION_FLAG = 0x20, 0x10, 0x08, 0x04, 0x02
 #: Which flag of the extended header announces a chunk: decoders pass over others.
 _METADATA = {b"ICCP": _PROFILE_FLAG, b"EXIF": _EXIF_FLAG, b"XMP ": _XMP_FLAG}
+_NAMES = {b"ICCP": "the colour profile", b"EXIF": "the EXIF block", b"XMP ": "XMP"}
 _PIXELS = frozenset({b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF"})
 _IMAGES = frozenset({b"VP8 ", b"VP8L", b"ANMF"})
 
@@ -59,7 +60,7 @@ def _read_extended(file: ImageBytes, width: int, height: int, flags: int) -> Hea
                 continue
             content = file.read(position + 8, min(length, MAX_PROFILE_BYTES))
             if len(content) < length:
-                notes.append(f"{kind.decode().strip()} is cut, or too long to be read")
+                notes.append(f"{_NAMES[kind]} is cut, or too long")
             else:
                 found[kind] = content
             if len(found) == len(wanted):
