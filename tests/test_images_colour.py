@@ -58,7 +58,9 @@ def convert(data: bytes, **options: Any) -> Array:
 def gif(image: Image.Image, profile: bytes) -> bytes:
     data = encode(image.quantize(64), "GIF")
     at = 13 + (3 << (data[10] & 7) + 1)
-    blocks = b"".join(bytes((len(part),)) + part for part in (profile[i : i + 255] for i in range(0, len(profile), 255)))
+    blocks = b"".join(
+        bytes((len(part),)) + part for part in (profile[i : i + 255] for i in range(0, len(profile), 255))
+    )
     return data[:at] + b"!\xff\x0bICCRGBG1012" + blocks + b"\0" + data[at:]
 
 
@@ -219,7 +221,12 @@ BROKEN = {
 @both_codecs
 @pytest.mark.parametrize(
     ("format", "name"),
-    [(f, name) for f in ("JPEG", "PNG", "WEBP", "TIFF") for name in BROKEN if name != "no bytes" or f in ("JPEG", "PNG")],
+    [
+        (f, name)
+        for f in ("JPEG", "PNG", "WEBP", "TIFF")
+        for name in BROKEN
+        if name != "no bytes" or f in ("JPEG", "PNG")
+    ],
 )
 def test_a_profile_that_cannot_be_used_is_a_note(name: str, format: str, codec: str) -> None:
     profile = BROKEN[name]

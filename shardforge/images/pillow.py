@@ -63,7 +63,7 @@ class _Warnings:
 
 
 class _Log(logging.Handler):
-    """What Pillow logs while a collector is open becomes a note, and does not go to standard error for want of others."""
+    """Makes notes of what Pillow logs, which would go to standard error for want of another handler."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note a record."""

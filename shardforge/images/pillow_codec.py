@@ -17,7 +17,7 @@ from shardforge.images.containers.pnm import decode_pnm
 from shardforge.images.geometry import Box, Geometry, Size, whole_box
 from shardforge.images.pillow import explaining_errors, open_avif, open_image
 from shardforge.images.pixels import deep_to_rgb, to_rgb
-from shardforge.images.samples import Deep, mend_planes, read_deep
+from shardforge.images.samples import Deep, read_deep, read_planes
 from shardforge.images.stored import Stored, prepare
 
 _ENCODER: dict[str, tuple[str, dict[str, Any]]] = {
@@ -92,10 +92,11 @@ class PillowCodec:
     def _load(self, image: ImageFile, stored: Stored, header: Header, scale: int, sixteen_bit: str) -> Frame:
         if header.format == "jpeg":
             image.draft(None, (max(1, header.width // scale), max(1, header.height // scale)))
-        if stored.planes is not None:
-            mend_planes(image, stored.planes)
         kind = _find_kind(image, header.format)
-        deep = read_deep(image, stored.data, header.format, header.bits, sixteen_bit)
+        if stored.planes:
+            deep: Deep | None = read_planes(stored.planes)
+        else:
+            deep = read_deep(image, stored.data, header.format, header.bits, sixteen_bit)
         if deep is None:
             image.load()
         colours = find_colours(header, kind)

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL.ImageFile import ImageFile
 
+from shardforge import reasons
+from shardforge.errors import ImageError
 from shardforge.images.depth import Samples, needs_lower_bytes
 from shardforge.images.pillow import open_image
 
 GREY_16_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
-_DEEP = ";16"
-_COLOURS = ("RGB;16", "RGBX;16", "RGBA;16", "R;16")  # not RGBa: Pillow divides it by its alpha
+_COLOURS = ("RGB;16", "RGBX;16", "RGBA;16")  # not RGBa: Pillow divides it by its alpha
 _GREY_ALPHA = "LA;16B"
 _SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
@@ -60,14 +61,20 @@ def read_deep(image: ImageFile, data: bytes, format: str, said: Sequence[int], m
     return Deep(samples[..., :3], alpha, transparent)
 
 
-def mend_planes(image: ImageFile, order: str) -> None:
-    """Let Pillow read planes of 16 bits that are not compressed as such: it takes them for ones of 8.
+def read_planes(planes: Sequence[bytes]) -> Deep:
+    """Return the samples of planes of 16 bits, each a grey TIFF: Pillow reads such as planes of 8 bits.
 
-    Args:
-        image: a TIFF whose samples have 16 bits.
-        order: `B` or `L`, how their bytes are ordered.
+    Raises:
+        ImageError: unsupported, when they are signed or float.
     """
-    change_tiles(image, lambda packed: f"{packed}{_DEEP}{order}" if len(packed) == 1 else packed)
+    samples = []
+    for plane in planes:
+        with open_image(plane, "tiff") as image:
+            if image.mode not in GREY_16_BIT:
+                raise ImageError(f"planes of Pillow's mode {image.mode}", reason=reasons.UNSUPPORTED)
+            image.load()
+            samples.append(np.asarray(image).astype(np.uint16))
+    return Deep(np.stack(samples[:3], -1), samples[3] if len(samples) > 3 else None)
 
 
 def change_tiles(image: ImageFile, change: Callable[[str], str]) -> None:

@@ -21,13 +21,13 @@ class Stored:
     Attributes:
         data: a file of the same format.
         plain: whether the file held one image of 8 bits per sample, as far as it is known without decoding it.
-        planes: how the bytes of 16-bit planes are ordered, B or L, where it may consist of those.
+        planes: grey files of the planes that it consists of, where it does and they have 16 bits.
         inverted: whether its largest 16-bit sample is black.
     """
 
     data: bytes
     plain: bool = False
-    planes: str | None = None
+    planes: tuple[bytes, ...] = ()
     inverted: bool = False
 
 
@@ -49,7 +49,7 @@ def prepare(data: bytes, header: Header) -> Stored:
             return Stored(webp.data, plain=not webp.animated)
         case "tiff":
             tiff = strip_tiff(data)
-            return Stored(tiff.data, planes=tiff.order if tiff.bits == 16 else None, inverted=tiff.inverted)
+            return Stored(tiff.data, planes=tiff.planes, inverted=tiff.inverted)
         case "gif":
             return Stored(strip_gif(data))
         case "ppm":

@@ -23,19 +23,35 @@ from shardforge.images.limits import (
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_STRIPS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANES = 273, 277, 278, 279, 284
+_STRIPS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANE_KIND = 273, 277, 278, 279, 284
 _LARGEST, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 281, 322, 323, 324, 325
-_SAMPLE_LARGEST = 341
+_EXTRA, _SAMPLE_FORMAT, _SAMPLE_LARGEST = 338, 339, 341
 _XMP, _PROFILE = 700, 34675
 #: Tags that make pixels: sizes, depths, colours, how they are packed, and where they lie.
 _PIXEL_TAGS = frozenset(
     {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, 266, _STRIPS, _SAMPLES, _ROWS_PER_STRIP, _STRIP_BYTES}
-    | {_PLANES, 292, 293, 317, 320, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, 332, 338, 339, 347}
+    | {
+        _PLANE_KIND,
+        292,
+        293,
+        317,
+        320,
+        _TILE_WIDTH,
+        _TILE_HEIGHT,
+        _TILES,
+        _TILE_BYTES,
+        332,
+        _EXTRA,
+        _SAMPLE_FORMAT,
+        347,
+    }
     | {512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532}
 )
-_WHITE_IS_ZERO, _YCBCR = 0, 6
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
+_MULTIPLIED_ALPHA, _ALPHA = 1, 2
 _UNCOMPRESSED = 1
-_LONG, _LONG8 = 4, 16
+_IN_PLANES = 2
+_SHORT, _LONG, _LONG8 = 3, 4, 16
 
 
 class _Entry(NamedTuple):
@@ -145,52 +161,83 @@ class TiffPixels(NamedTuple):
 
     Attributes:
         data: the file.
-        bits: of a sample.
-        order: `B` or `L`, how bytes of samples are ordered: big or little end first.
+        planes: the same as a grey TIFF for each colour and alpha, where they lie in planes of 16 bits.
         inverted: whether the largest of 16-bit samples is black, which Pillow leaves to its callers.
     """
 
     data: bytes
-    bits: int
-    order: str
+    planes: tuple[bytes, ...]
     inverted: bool
+
+
+_Values = tuple[int, int, bytes]  # field type, number of values, values
 
 
 def strip_tiff(data: bytes) -> TiffPixels:
     """Return the file with a new directory, behind all others' bytes, which has only tags of pixels.
 
     Raises:
-        ImageError: corrupt, truncated or too_costly.
+        ImageError: corrupt, truncated, unsupported or too_costly.
     """
     directory = _read_directory(ImageBytes(data))
     _check_cost(directory)
     order = directory.layout.order
+    tags = {tag: _take(directory, tag) for tag in directory.entries.keys() & _PIXEL_TAGS}
+    colours = directory.number(_PHOTOMETRIC, _WHITE_IS_ZERO)
+    planes: tuple[bytes, ...] = ()
+    inverted = False
+    if directory.number(_BITS, 1) == 16:
+        inverted = colours == _WHITE_IS_ZERO
+        samples = directory.number(_SAMPLES, 1)
+        if colours == _RGB and directory.number(_PLANE_KIND, 1) == _IN_PLANES and samples in (3, 4):
+            wanted = _visible_planes(directory, samples)
+            planes = tuple(_write(data, order, _take_plane(order, tags, plane, samples)) for plane in range(wanted))
+    return TiffPixels(_write(data, order, tags), planes, inverted)
+
+
+def _take(directory: _Directory, tag: int) -> _Values:
+    entry = directory.entries[tag]
+    value = directory.file.read(entry.place, entry.size)
+    if entry.field_type != _LONG8:
+        return entry.field_type, entry.values, value
+    return _LONG, entry.values, _shorten(directory.layout.order, value)
+
+
+def _visible_planes(directory: _Directory, samples: int) -> int:
+    """Return how many planes make the picture: not the fourth where it is something else than alpha."""
+    extra = directory.number(_EXTRA, _ALPHA)
+    if samples == 4 and extra == _MULTIPLIED_ALPHA:
+        raise ImageError("a TIFF of 16-bit planes that are multiplied by alpha", reason=reasons.UNSUPPORTED)
+    return samples if extra else 3
+
+
+def _take_plane(order: str, tags: dict[int, _Values], plane: int, planes: int) -> dict[int, _Values]:
+    """Return the tags of one plane as those of a grey image: its are every so many-th part of strips or tiles."""
+    grey = {_BITS: 16, _SAMPLES: 1, _PHOTOMETRIC: _BLACK_IS_ZERO, _PLANE_KIND: 1}
+    found = tags | {tag: (_SHORT, 1, struct.pack(f"{order}H", value)) for tag, value in grey.items()}
+    for tag in (_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES, _SAMPLE_FORMAT):
+        if tag in tags:
+            field_type, number, value = tags[tag]
+            part = len(value) // planes
+            found[tag] = (field_type, number // planes, value[plane * part : (plane + 1) * part])
+    found.pop(_EXTRA, None)
+    return found
+
+
+def _write(data: bytes, order: str, tags: dict[int, _Values]) -> bytes:
     end = len(data) + len(data) % 2
     values = bytearray()
-    kept: list[bytes] = []
-    pixel_tags = sorted(directory.entries.keys() & _PIXEL_TAGS)
-    values_at = end + 6 + 12 * len(pixel_tags)
-    for tag in pixel_tags:
-        entry = directory.entries[tag]
-        value = data[entry.place : entry.place + entry.size]
-        field_type = entry.field_type
-        if field_type == _LONG8:
-            field_type, value = _LONG, _shorten(order, value)
-        head = struct.pack(f"{order}HHI", tag, field_type, entry.values)
-        if len(value) <= 4:
-            kept.append(head + value.ljust(4, b"\0"))
-            continue
-        place = entry.place
-        if directory.layout.room > 4 or field_type != entry.field_type:
-            place = values_at + len(values)
+    values_at = end + 6 + 12 * len(tags)
+    entries: list[bytes] = []
+    for tag, (field_type, number, value) in sorted(tags.items()):
+        content = value.ljust(4, b"\0")
+        if len(value) > 4:
+            content = struct.pack(f"{order}I", values_at + len(values))
             values += value + b"\0" * (len(value) % 2)
-        kept.append(head + struct.pack(f"{order}I", place))
+        entries.append(struct.pack(f"{order}HHI", tag, field_type, number) + content)
     magic = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", end)
-    count = struct.pack(f"{order}H", len(kept))
-    stripped = b"".join((magic, data[8:], b"\0" * (len(data) % 2), count, *kept, b"\0" * 4, bytes(values)))
-    bits = directory.number(_BITS, 1)
-    inverted = bits == 16 and directory.number(_PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO
-    return TiffPixels(stripped, bits, "L" if order == "<" else "B", inverted)
+    count = struct.pack(f"{order}H", len(entries))
+    return b"".join((magic, data[8:], b"\0" * (end - len(data)), count, *entries, b"\0" * 4, values))
 
 
 def _shorten(order: str, value: bytes) -> bytes:
@@ -206,7 +253,7 @@ def _check_cost(directory: _Directory) -> None:
     """Hold strips and tiles, for which decoders take memory and time, against the size of the image."""
     width, height = directory.number(_WIDTH, 0), directory.number(_HEIGHT, 0)
     pixels = width * height
-    planes = directory.number(_SAMPLES, 1) if directory.number(_PLANES, 1) == 2 else 1
+    planes = directory.number(_SAMPLES, 1) if directory.number(_PLANE_KIND, 1) == _IN_PLANES else 1
     across, down = directory.number(_TILE_WIDTH, 0), directory.number(_TILE_HEIGHT, 0)
     if _TILES in directory.entries and across > 0 and down > 0:
         pieces = -(-width // across) * -(-height // down)
