@@ -68,11 +68,12 @@ class _Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class _Directory:
-    """The first directory of a file."""
+    """The first directory of a file; `cut` are the tags whose values are not in the file."""
 
     file: ImageBytes
     layout: Layout
     entries: dict[int, _Entry]
+    cut: frozenset[int]
 
     def value(self, tag: int, most: int) -> bytes | None:
         """Return the bytes of a tag's values, None where it has none, they are cut or more than `most`."""
@@ -107,7 +108,7 @@ def read_tiff(file: ImageBytes) -> Header:
     else:
         orientation = find_orientation(None, directory.value(_XMP, MAX_PROFILE_BYTES), notes)
     profile = directory.value(_PROFILE, MAX_PROFILE_BYTES)
-    if profile is None and _PROFILE in directory.entries:
+    if profile is None and (_PROFILE in directory.entries or _PROFILE in directory.cut):
         notes.append("the colour profile is cut, or too long: taken for sRGB")
     return Header(width, height, "tiff", orientation, profile, _find_bits(directory), tuple(notes))
 
@@ -137,6 +138,7 @@ def _read_directory(file: ImageBytes) -> _Directory:
     position += len(head)
     block = file.read(position, number * layout.entry_bytes)
     entries: dict[int, _Entry] = {}
+    cut: set[int] = set()
     for at in range(0, len(block) - layout.entry_bytes + 1, layout.entry_bytes):
         tag, field_type, count = struct.unpack_from(layout.order + layout.entry, block, at)
         if field_type not in TYPE_BYTES or not count or tag in entries:
@@ -147,7 +149,9 @@ def _read_directory(file: ImageBytes) -> _Directory:
         entry = _Entry(field_type, count, place)
         if place + entry.size <= file.size:
             entries[tag] = entry
-    return _Directory(file, layout, entries)
+        else:
+            cut.add(tag)
+    return _Directory(file, layout, entries, frozenset(cut))
 
 
 def _unpack(layout: str, data: bytes) -> tuple[int, ...]:
