@@ -80,16 +80,16 @@ def _iter_chunks(file: ImageBytes) -> Iterator[tuple[int, int, bytes]]:
                 refuse_truncated()
             raise ImageError(f"a PNG with the chunk {begin[4:]!r}, which is none", reason=reasons.CORRUPT)
         length, kind = _CHUNK(begin)
-        if kind == b"IDAT":
-            position = position if data else _last_of_data(file, position, length)
-            data = True
-        elif kind == b"IEND":
+        if kind == b"IDAT" and not data:
+            data, position = True, _last_of_data(file, position, length)
+            continue
+        if kind == b"IEND":
             return
-        elif kind[0] & 0x20 == 0 and kind not in _CRITICAL:
+        if kind[0] & 0x20 == 0 and kind not in _CRITICAL:
             raise ImageError(f"a PNG with {kind.decode()}, a chunk that is not known", reason=reasons.UNSUPPORTED)
-        elif number == MAX_SEGMENTS and not data:
+        if number == MAX_SEGMENTS and not data:
             raise refuse_costly(f"a PNG with more than {MAX_SEGMENTS:,} chunks before its image data")
-        else:
+        if kind != b"IDAT":
             yield position, length, kind
         position += _AROUND + length
     raise refuse_costly(f"a PNG of more than {MAX_PNG_CHUNKS:,} chunks")
