@@ -12,8 +12,8 @@ from shardforge.images.colour import COLOUR_MODES, RGB
 from shardforge.images.depth import SIXTEEN_BIT_MODES
 from shardforge.images.geometry import RESIZE_MODES, Geometry, Size, plan_resize
 from shardforge.images.header import Header, read_whole_header
+from shardforge.images.limits import refuse_memory
 from shardforge.images.notes import add_note, collecting_notes
-from shardforge.images.pillow import explaining_errors
 from shardforge.images.pillow_codec import Frame, PillowCodec
 from shardforge.images.pixels import pad_to, turn_upright
 
@@ -101,8 +101,11 @@ def convert_image(data: bytes, conversion: Conversion) -> Converted:
         ImageError: `reason` says why the image cannot be used.
     """
     header = read_bounded_header(data, conversion.max_pixels)
-    with collecting_notes(header.notes) as notes, explaining_errors(header.format):
-        encoded, size = _convert(data, header, conversion)
+    with collecting_notes(header.notes) as notes:
+        try:
+            encoded, size = _convert(data, header, conversion)
+        except MemoryError as error:
+            raise refuse_memory(header.format) from error
         return Converted(encoded, *size, notes.texts)
 
 

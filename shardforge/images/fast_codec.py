@@ -17,12 +17,11 @@ import simplejpeg
 from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
-from shardforge import reasons
-from shardforge.errors import ImageError
 from shardforge.images.colour import GREY, RGB, find_colours
 from shardforge.images.containers.base import Header
 from shardforge.images.containers.jpeg import check_scans, embed_profile
 from shardforge.images.geometry import Box, Size
+from shardforge.images.limits import refuse_memory
 from shardforge.images.pillow_codec import Frame, PillowCodec
 
 _BYTES_PER_PIXEL = 4
@@ -87,7 +86,7 @@ class FastCodec(PillowCodec):
         except ValueError:
             return None
         except MemoryError as error:
-            raise ImageError("there is not enough memory for the jpeg", reason=reasons.OUT_OF_MEMORY) from error
+            raise refuse_memory("jpeg") from error
         shared = pa.Array.from_buffers(pa.uint8(), memory.size, [None, pa.py_buffer(memory)])
         kind = RGB if colours in _RGB_COLOURS else GREY
         image = Image.fromarrow(shared, "RGB", (width, height))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from shardforge import reasons
@@ -50,7 +51,10 @@ def read_file_header(fd: int, size: int, offset: int = 0) -> Header:
     """
     check_encoded_bytes(size)
     try:
-        return _read(FileBytes(fd, size, offset, _FIRST_READ))
+        start = os.pread(fd, min(size, _FIRST_READ), offset)
+        if start.startswith(jpeg.MAGIC) and (header := jpeg.read_jpeg(start)) is not None:
+            return header
+        return _read(FileBytes(start, fd, size, offset))
     except OSError as error:
         raise ImageError(f"cannot read the file: {error.strerror}", reason=reasons.UNREADABLE) from error
 

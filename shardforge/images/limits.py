@@ -41,6 +41,11 @@ def refuse_costly(why: str) -> ImageError:
     return ImageError(why, reason=reasons.TOO_COSTLY)
 
 
+def refuse_memory(format: str) -> ImageError:
+    """Return the error for an image for which memory does not suffice."""
+    return ImageError(f"there is not enough memory for the {format}", reason=reasons.OUT_OF_MEMORY)
+
+
 def check_encoded_bytes(size: int) -> None:
     """Refuse a file by its size, before it is read.
 

@@ -6,8 +6,8 @@ Whoever wants them opens a collector; what this package and the libraries below 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 #: A file can make a library speak without end: more notes than these, and what is longer, is left out.
 MOST_NOTES = 5
@@ -15,12 +15,20 @@ MOST_LETTERS = 200
 
 
 class Notes:
-    """Collects short texts, each once."""
+    """Collects short texts, each once; `with` opens it for its thread."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._texts: dict[str, None] = {}
+        self._before: Notes | None = None
         for text in texts:
             self.add(text)
+
+    def __enter__(self) -> Notes:
+        self._before, _local.notes = _local.notes, self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _local.notes = self._before
 
     def add(self, text: str) -> None:
         """Add a text on one line, made printable and cut to `MOST_LETTERS`."""
@@ -53,21 +61,11 @@ def add_note(text: str) -> None:
         _local.notes.add(text)
 
 
-@contextmanager
-def collecting_notes(texts: Iterable[str] = ()) -> Iterator[Notes]:
-    """Open a collector in this thread that has `texts` already; one that was open before gets nothing meanwhile."""
-    before, _local.notes = _local.notes, Notes(texts)
-    try:
-        yield _local.notes
-    finally:
-        _local.notes = before
+def collecting_notes(texts: Iterable[str] = ()) -> Notes:
+    """Return a collector that has `texts` already, for a `with`; one that was open before gets nothing meanwhile."""
+    return Notes(texts)
 
 
-@contextmanager
-def joining_notes() -> Iterator[Notes]:
-    """Take the collector that is open in this thread, or open one for the time being."""
-    if _local.notes is not None:
-        yield _local.notes
-    else:
-        with collecting_notes() as notes:
-            yield notes
+def joining_notes() -> AbstractContextManager[Notes]:
+    """Return the collector that is open in this thread, or one for the time being, for a `with`."""
+    return Notes() if _local.notes is None else nullcontext(_local.notes)

@@ -31,7 +31,7 @@ from shardforge.errors import ImageError
 from shardforge.images.containers.base import Header, ImageBytes
 from shardforge.images.exif import ORIENTATION_TAG, valid_orientation
 from shardforge.images.libtiff import collect_complaints
-from shardforge.images.limits import check_size
+from shardforge.images.limits import check_size, refuse_memory
 from shardforge.images.notes import add_note, collecting_notes, current_notes, joining_notes
 
 # Sizes come from headers and are held against --max-pixels before anything is decoded. Pillow's own limit would warn
@@ -140,7 +140,7 @@ def explaining_errors(format: str) -> Iterator[None]:
         except ImageError:
             raise
         except MemoryError as error:
-            raise ImageError(f"there is not enough memory for the {format}", reason=reasons.OUT_OF_MEMORY) from error
+            raise refuse_memory(format) from error
         except Exception as error:
             text = str(error) or type(error).__name__
             said = [note for note in notes.texts if note.startswith("libtiff: ")]

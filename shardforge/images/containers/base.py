@@ -14,7 +14,7 @@ from shardforge.images.limits import MAX_HEADER_BYTES, refuse_costly
 _GROWTH = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would take four times as long to make, for each file of a scan
 class Header:
     """What an image is before it is decoded.
 
@@ -89,8 +89,8 @@ class FirstBytes(ImageBytes):
 class FileBytes(ImageBytes):
     """The bytes of `size` at `offset` of an open file; the descriptor keeps its position."""
 
-    def __init__(self, fd: int, size: int, offset: int, first: int) -> None:
-        super().__init__(os.pread(fd, min(size, first), offset), size)
+    def __init__(self, start: bytes, fd: int, size: int, offset: int) -> None:
+        super().__init__(start, size)
         self._fd = fd
         self._offset = offset
 

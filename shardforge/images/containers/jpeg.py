@@ -18,6 +18,7 @@ _SEGMENT = struct.Struct(">HH").unpack_from  # marker, length
 _FRAME = struct.Struct(">BHH").unpack_from  # bits per colour, height, width
 _START_OF_FRAME = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
 _PROGRESSIVE = frozenset({0xFFC2, 0xFFC6, 0xFFCA, 0xFFCE})
+_MOST_COMPONENTS = 4
 _WITHOUT_LENGTH = frozenset({0xFF01, *range(0xFFD0, 0xFFD8)})
 _END_OF_IMAGE = 0xFFD9
 _START_OF_SCAN = 0xFFDA
@@ -127,22 +128,30 @@ def check_scans(data: bytes, width: int, height: int) -> None:
     Raises:
         ImageError: too_costly.
     """
-    frame = components = 0
-    for marker, position, _ in _iter_segments(data):
-        if marker in _START_OF_FRAME:
-            frame, components = marker, data[position + 9] if position + 9 < len(data) else 0
-        elif marker == _START_OF_SCAN:
-            in_first_scan = data[position + 4] if position + 4 < len(data) else 0
-            if frame in _PROGRESSIVE or in_first_scan < components:
-                _check_number(data, position, width * height)
-            return
+    scan = _find_many_scans(data)
+    if scan is not None:
+        most = max(MAX_SCANS, MAX_SCANNED_PIXELS // (width * height))
+        scans = data.count(_SCAN_BYTES, scan)  # which may count some that are none
+        if scans > most and (scans := _count_scans(data, scan)) > most:
+            raise refuse_costly(f"a JPEG of {width} x {height} pixels in {scans:,} scans")
 
 
-def _check_number(data: bytes, position: int, pixels: int) -> None:
-    most = max(MAX_SCANS, MAX_SCANNED_PIXELS // pixels)
-    scans = data.count(_SCAN_BYTES, position)  # which may count some that are none
-    if scans > most and (scans := _count_scans(data, position)) > most:
-        raise refuse_costly(f"a JPEG of {pixels:,} pixels in {scans:,} scans")
+def _find_many_scans(data: bytes) -> int | None:
+    """Return where the first scan begins, when others may follow: it is progressive, or lacks some of the colours."""
+    position = 2
+    components = _MOST_COMPONENTS
+    progressive = False
+    try:
+        for _ in range(MAX_SEGMENTS):
+            marker, length = _SEGMENT(data, position)
+            if marker == _START_OF_SCAN:
+                return position if progressive or data[position + 4] < components else None
+            if marker in _START_OF_FRAME:
+                progressive, components = marker in _PROGRESSIVE, data[position + 9]
+            position = _next_marker(data, position, marker, length)
+    except (struct.error, IndexError):
+        return None  # decoders say what is wrong with it
+    raise refuse_costly(f"a JPEG with more than {MAX_SEGMENTS:,} segments before its image data")
 
 
 def _count_scans(data: bytes, position: int) -> int:
