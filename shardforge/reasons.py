@@ -5,6 +5,12 @@ writing). They are a contract with users' queries: codes are added, never rename
 file that is away may be back tomorrow, a torn one stays torn.
 """
 
+from __future__ import annotations
+
+import signal
+
+from shardforge.errors import TaskError, WorkerLostError
+
 OK = "ok"
 
 # Found while listing or scanning a source.
@@ -31,6 +37,7 @@ TOO_COSTLY = "too_costly"
 
 # Found about whoever reads it.
 TIMED_OUT = "timed_out"
+TOO_SLOW = "too_slow"
 OUT_OF_MEMORY = "out_of_memory"
 READER_KILLED = "reader_killed"
 INTERNAL_ERROR = "internal_error"
@@ -62,7 +69,8 @@ MEANING: dict[str, str] = {
     UNSUPPORTED: "the pixels are of a kind that has no stated conversion to 8-bit RGB",
     TOO_MANY_PIXELS: "more pixels than --max-pixels allows",
     TOO_COSTLY: "reading it would cost more time or memory than an image may, by what its bytes say",
-    TIMED_OUT: "reading it took longer than an image may",
+    TIMED_OUT: "reading it took longer than an image may; it is tried once more",
+    TOO_SLOW: "reading it took longer than an image may, twice",
     OUT_OF_MEMORY: "there was not enough memory to read it",
     READER_KILLED: "the process that read it was killed by it",
     INTERNAL_ERROR: "a fault of shardforge itself, which met something unforeseen",
@@ -76,8 +84,17 @@ MEANING: dict[str, str] = {
 #: Reasons that count against `--max-bad`: the image was meant to be written and could not be.
 BAD = frozenset(
     {EMPTY_FILE, NOT_AN_IMAGE, UNREADABLE, VANISHED, CHANGED, TRUNCATED, CORRUPT, UNSUPPORTED, TOO_MANY_PIXELS}
-    | {TOO_COSTLY, TIMED_OUT, OUT_OF_MEMORY, READER_KILLED, INTERNAL_ERROR}
+    | {TOO_COSTLY, TIMED_OUT, TOO_SLOW, OUT_OF_MEMORY, READER_KILLED, INTERNAL_ERROR}
 )
 
 #: Reasons that may be gone the next time: what has one is tried again by the next run of the same command.
 PASSING = frozenset({VANISHED, UNREADABLE, CHANGED, TIMED_OUT})
+
+
+def explain_failure(error: TaskError, before: str | None = None) -> tuple[str, str]:
+    """Return the reason and the words for the one image that makes a task fail; `before` was its reason so far."""
+    if not isinstance(error, WorkerLostError):
+        return INTERNAL_ERROR, error.why
+    if error.signal == signal.SIGALRM:
+        return TOO_SLOW if before == TIMED_OUT else TIMED_OUT, error.why
+    return READER_KILLED, error.why

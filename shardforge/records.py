@@ -26,6 +26,8 @@ LISTED = ("key", "source", "path", "offset", "bytes", "mtime", *DESCRIPTIVE, "re
 #: What a scan adds: pixels as stored (before EXIF orientation), `format` as Pillow names it in lower case ("jpeg",
 #: "png", "webp", …), EXIF orientation 1 to 8, and the first `HASH_DIGITS` hex digits of the SHA-256 of the bytes.
 SCANNED = ("width", "height", "format", "orientation", "content_hash")
+#: What is wrong with a record, or odd about it, in words: no column of the mapping's images but a row of its notes.
+NOTE = "note"
 HASH_DIGITS = 32
 
 _INT64 = frozenset({"offset", "bytes", "mtime"})
@@ -34,14 +36,20 @@ _INT32 = frozenset({"width", "height", "orientation"})
 
 @cache
 def listing_schema() -> pa.Schema:
-    """Return the Arrow schema of what `Source.list` yields."""
-    return _schema(LISTED)
+    """Return the Arrow schema of what `Source.list` yields: the columns of `LISTED`, and a note."""
+    return _schema((*LISTED, NOTE))
 
 
 @cache
 def record_schema() -> pa.Schema:
     """Return the Arrow schema of a scanned record: the listing's columns, then `SCANNED`."""
     return _schema(LISTED + SCANNED)
+
+
+@cache
+def scan_schema() -> pa.Schema:
+    """Return the Arrow schema of what a scan returns: the columns of a record, and a note."""
+    return _schema((*LISTED, *SCANNED, NOTE))
 
 
 def _schema(names: tuple[str, ...]) -> pa.Schema:

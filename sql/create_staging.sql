@@ -1,13 +1,14 @@
 -- create_staging.sql: the temporary tables of one scan. Their rows are:
--- listed: an image as its source lists it, numbered in that order; its columns are those of records.LISTED.
+-- listed: an image as its source lists it, numbered in that order; its columns are those of records.LISTED, and a note.
 CREATE TEMP TABLE listed AS
 SELECT CAST(0 AS BIGINT) AS position, key, source, path, "offset", bytes, mtime,
        label, group_id, kingdom, phylum, "class", "order", family, genus, species, common_name, license, author, url,
-       metadata, reason
+       metadata, reason, CAST(NULL AS VARCHAR) AS note
 FROM images WHERE false;
 
--- changes: a listed image that differs from what is mapped (see insert_changes.sql), numbered from 0 in each kind of change.
-CREATE TEMP TABLE changes (position BIGINT, change VARCHAR, number BIGINT);
+-- changes: a listed image that differs from what is mapped (see insert_changes.sql), numbered from 0 in each kind of change;
+-- `was` is its reason so far.
+CREATE TEMP TABLE changes (position BIGINT, change VARCHAR, number BIGINT, was VARCHAR);
 
 -- vanished: the key of an image that is mapped and no longer there.
 CREATE TEMP TABLE vanished (key VARCHAR);

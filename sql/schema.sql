@@ -57,6 +57,14 @@ CREATE TABLE images (
     content_hash VARCHAR
 );
 
+-- One row: a note on a record, in words: what is wrong with it, or odd about it. `dataset` is as in datasets.out, or NULL
+-- for what was found while mapping. Mappings of before 0.2.0 have no such table and get it when they are next written.
+CREATE TABLE notes (
+    dataset VARCHAR,
+    key VARCHAR NOT NULL,
+    note VARCHAR NOT NULL
+);
+
 -- One row: a key, or a taxon at any rank, that a list keeps out.
 CREATE TABLE exclusions (
     list VARCHAR NOT NULL,

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,12 @@ def copy_images(photos: Path, folder: Path, copies: int) -> Path:
             place.parent.mkdir(parents=True, exist_ok=True)
             ImageEnhance.Brightness(small).enhance(1 + number / 50).save(place)
     return folder
+
+
+def unpack_before(folder: Path) -> None:
+    """Unpack what 0.1.0 wrote: images, their mapping.duckdb and mapping.sqlite, and the dataset shards."""
+    with tarfile.open(Path(__file__).parent / "data" / "written-by-0.1.0.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
 
 
 def as_nobody(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ import pytest
 
 from shardforge.errors import ImageError, TaskError, UsageError
 from shardforge.executors import Executor, open_executor
+from shardforge.executors.items import begin_item
+from shardforge.executors.local import LocalExecutor
 
 WORKERS = 2
 PROCESSES = [pytest.param("local", id="local"), pytest.param("ray", id="ray", marks=pytest.mark.ray)]
@@ -214,6 +218,107 @@ def test_a_killed_worker_is_told_with_its_signal() -> None:
     with open_executor("local", 1) as executor:
         (result,) = executor.run(die, [("poison", None)], retries=0)
     assert "its worker was killed by signal 9 (SIGKILL" in str(result.error)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Names to be gone through, some of which kill whoever does so."""
+
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def part(self, first: int, end: int) -> Batch:
+        return Batch(self.names[first:end])
+
+
+def go_through(batch: Batch) -> list[str]:
+    for number, name in enumerate(batch.names):
+        begin_item(number)
+        if name in KILLERS:
+            KILLERS[name]()
+    return list(batch.names)
+
+
+KILLERS: dict[str, Callable[[], object]] = {
+    "SIGSEGV": lambda: ctypes.string_at(0),
+    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "SIGABRT": os.abort,
+    "status 7": lambda: os._exit(7),
+    "SIGALRM": lambda: ctypes.PyDLL(None).sleep(600),  # never lets another thread run Python
+}
+
+
+@pytest.mark.parametrize("killer", KILLERS)
+def test_of_many_items_the_one_that_kills_its_worker_is_found(killer: str) -> None:
+    names = [f"{n}" for n in range(100)]
+    names[0] = names[41] = names[99] = killer
+    with LocalExecutor(2, item_seconds=0.5) as executor:
+        results = list(executor.run(go_through, [Batch(tuple(names)), Batch(("alone",))], retries=0))
+    lost = [result for result in results if result.lost]
+    assert [result.task.names for result in lost] == [(killer,)] * 3
+    assert all(result.lost and killer in result.lost.why for result in lost)
+    whole = sorted(name for result in results if not result.lost for name in result.unwrap())
+    assert whole == sorted({*names, "alone"} - {killer})
+
+
+@pytest.mark.ray
+def test_on_ray_the_item_is_found_by_halves(ray_cluster: None) -> None:
+    names = (*map(str, range(9)), "SIGKILL")
+    with open_executor("ray", WORKERS) as executor:
+        results = list(executor.run(go_through, [Batch(names)], retries=0))
+    assert [result.task.names for result in results if result.lost] == [("SIGKILL",)]
+    assert sorted(name for result in results if not result.lost for name in result.unwrap()) == sorted(names[:-1])
+
+
+def test_time_between_items_and_after_a_task_is_nobodys() -> None:
+    with LocalExecutor(1, item_seconds=0.3) as executor:
+        assert [result.unwrap() for result in executor.run(go_through, [Batch(("one",))])] == [["one"]]
+        time.sleep(0.6)
+        assert [result.unwrap() for result in executor.run(sleep, [0.6])] == [0.6]
+
+
+def test_memory_beyond_a_workers_share_is_refused() -> None:
+    with LocalExecutor(1, memory=1 << 30) as executor:
+        (result,) = executor.run(allocate, [2 << 30], retries=0)
+        assert "MemoryError" in str(result.error)
+        assert [result.unwrap() for result in executor.run(allocate, [1 << 20])] == [1 << 20]
+
+
+def fail_at(batch: Batch) -> list[str]:
+    if "bad" in batch.names:
+        raise ArithmeticError("bad is not good")
+    return list(batch.names)
+
+
+def test_of_many_items_the_one_that_nobody_foresaw_is_found(any_executor: Executor) -> None:
+    results = list(any_executor.run(fail_at, [Batch(("a", "b", "bad", "c"))], retries=0))
+    assert [(result.task.names, result.failed.why) for result in results if result.failed] == [
+        (("bad",), "ArithmeticError: bad is not good")
+    ]
+    assert sorted(name for result in results if not result.failed for name in result.unwrap()) == ["a", "b", "c"]
+
+
+def lack_package(batch: Batch) -> None:
+    raise ModuleNotFoundError("No module named 'turbo'")
+
+
+def test_what_is_no_items_fault_is_charged_to_none(any_executor: Executor) -> None:
+    (result,) = any_executor.run(lack_package, [Batch(("a", "b"))])
+    assert result.failed is None
+    assert "a worker cannot import what it needs (No module named 'turbo')" in str(result.error)
+
+
+def test_workers_that_cannot_begin_are_no_items_fault() -> None:
+    with LocalExecutor(1, preload=["shardforge.no_such_module"]) as executor:
+        (result,) = executor.run(go_through, [Batch(("a", "b"))])
+    assert (result.failed, result.lost) == (None, None)
+    assert "exited with status 1" in str(result.error)
+
+
+def allocate(size: int) -> int:
+    return len(bytearray(size))
 
 
 def test_leaving_early_stops_the_tasks_and_the_next_run_is_whole(executor: Executor) -> None:

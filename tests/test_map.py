@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pipeline import as_nobody, run
+from hostile import HostileExecutor, make_hostile
+from pipeline import as_nobody, run, unpack_before
 
 from shardforge.executors import open_executor
 from shardforge.mapping import open_mapping
@@ -317,3 +318,65 @@ def test_a_file_that_becomes_readable_is_read_again(db: Path, image_tree: Path) 
         mapping.execute("UPDATE images SET reason = 'unreadable', width = NULL, content_hash = NULL")
     assert counts(scan(db, image_tree).changes["tree"]) == {"changed": 12}
     assert set(by_path(db, "reason").values()) == {None}
+
+
+HOSTILE = [
+    ("segfault", "reader_killed", "SIGSEGV"),
+    ("kill", "reader_killed", "SIGKILL"),
+    ("abort", "reader_killed", "SIGABRT"),
+    ("memory", "out_of_memory", None),
+    ("unforeseen", "internal_error", "ValueError: nobody thought of this"),
+    ("io", "unreadable", "Input/output error"),
+]
+
+
+@pytest.mark.parametrize(("action", "reason", "note"), HOSTILE)
+def test_one_hostile_file_costs_one_row(db: Path, image_tree: Path, action: str, reason: str, note: str | None) -> None:
+    make_hostile(image_tree / "fish" / "bad.jpg", action)
+    specs = parse_sources([f"tree=folder:{image_tree}"])
+    with open_mapping(db, write=True, create=True) as mapping, HostileExecutor(2) as executor:
+        report = map_sources(mapping, specs, executor)
+    assert report.reasons == {"tree": {None: 12, reason: 1}}
+    assert [path for path, found in by_path(db, "reason").items() if found] == ["fish/bad.jpg"]
+    notes = rows(db, "SELECT i.path, n.note FROM notes AS n JOIN images AS i USING (key)")
+    assert [path for path, _ in notes] == ["fish/bad.jpg"] * (note is not None)
+    assert all(note in text for _, text in notes)
+    assert report.faults == ([f"tree: fish/bad.jpg: {note}"] if reason == "internal_error" else [])
+
+
+def test_what_takes_too_long_is_tried_twice_and_then_when_asked(db: Path, image_tree: Path) -> None:
+    make_hostile(image_tree / "fish" / "bad.jpg", "hang")
+    specs = parse_sources([f"tree=folder:{image_tree}"])
+    found = []
+    for retry_bad in (False, False, False, True):
+        with open_mapping(db, write=True, create=True) as mapping, HostileExecutor(1, item_seconds=2) as executor:
+            report = map_sources(mapping, specs, executor, retry_bad=retry_bad)
+        found.append((report.bad, report.changes["tree"].changed))
+    slow = {"too_slow": 1}
+    assert found == [({"timed_out": 1}, 0), (slow, 1), (slow, 0), ({"timed_out": 1}, 1)]
+
+
+def test_all_that_is_bad_is_read_again_when_asked(db: Path, image_tree: Path) -> None:
+    (image_tree / "bad.jpg").write_bytes(b"words")
+    scan(db, image_tree)
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute("UPDATE images SET reason = 'internal_error', width = NULL WHERE path = 'fish/0.jpg'")
+    assert counts(scan(db, image_tree).changes["tree"]) == {"unchanged": 13}
+    report = scan(db, image_tree, retry_bad=True)
+    assert counts(report.changes["tree"]) == {"changed": 1, "unchanged": 12}
+    assert report.bad == {"not_an_image": 1}
+
+
+def test_a_mapping_of_before_has_no_notes_and_gets_them(tmp_path: Path) -> None:
+    unpack_before(tmp_path)
+    for name in ("mapping.duckdb", "mapping.sqlite"):
+        db = tmp_path / name
+        with open_mapping(db) as mapping:
+            assert mapping.rows(mapping.query("list_notes").rstrip(";\n ")) == []
+            assert len(mapping.rows("SELECT 1 FROM images")) == 24
+        (tmp_path / "images" / "fish" / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+        source = f"photos=folder:{tmp_path / 'images'}"
+        options = ("--option", "photos.label=parent", "--workers", 0, "--json")
+        report = json.loads(run("map", "--db", db, "--source", source, *options).stdout)
+        assert (report["sources"]["photos"]["new"], report["sources"]["photos"]["unchanged"]) == (1, 24)
+        assert rows(db, "SELECT dataset, note FROM notes") == [(None, "the file ends inside its header")]

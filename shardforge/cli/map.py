@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shardforge.cli.names import names_options, names_to_json, print_names, read_names
-from shardforge.cli.options import count_of, db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.options import (
+    count_of,
+    db_option,
+    executor_options,
+    json_option,
+    print_json,
+    print_table,
+    warn_of_faults,
+)
 from shardforge.errors import SourceError, UsageError
 from shardforge.progress import Progress
-from shardforge.reasons import MEANING
+from shardforge.reasons import INTERNAL_ERROR, MEANING, PASSING
 
 if TYPE_CHECKING:
     from shardforge.mapping import Mapping
@@ -52,6 +60,7 @@ _EXAMPLES = 3
 )
 @names_options
 @click.option("--no-hash", is_flag=True, help="Read headers only; duplicates are not found then.")
+@click.option("--retry-bad", is_flag=True, help="Read all files again that could not be used before.")
 @executor_options
 @json_option
 @click.option("--dry-run", is_flag=True, help="Print what would change, read no image and write nothing.")
@@ -66,6 +75,7 @@ def map_command(
     label_is_name: bool | None,
     names_cache: Path | None,
     no_hash: bool,
+    retry_bad: bool,
     executor: str,
     workers: int | None,
     ray_address: str | None,
@@ -86,6 +96,7 @@ def map_command(
 
     described: dict[str, Any] = {
         "hash_content": not no_hash,
+        "retry_bad": retry_bad,
         "metadata": _read_metadata(metadata, on),
         "names": read_names(names, language, label_is_name),
         "names_cache": names_cache,
@@ -164,6 +175,7 @@ def _print_report(db: Path, report: MapReport, *, dry_run: bool) -> None:
         print_table(
             ["reason", "images", "meaning"], [(code, count, MEANING[code]) for code, count in report.bad.items()]
         )
+        _warn_of_bad(report)
     print_names(report.names)
     for name, changes in report.changes.items():
         if changes.vanished and not changes.unchanged + changes.changed + changes.described:
@@ -180,6 +192,14 @@ def _print_report(db: Path, report: MapReport, *, dry_run: bool) -> None:
         click.echo(f"Next: shardforge split --db {shlex.quote(str(db))} --seed 17 --val-split 5", err=True)
     else:
         click.echo("Warning: no image is usable; is ROOT (or the option root) the folder that they lie in?", err=True)
+
+
+def _warn_of_bad(report: MapReport) -> None:
+    """Say which images the next run reads again, and ask for a report of faults that are not theirs."""
+    if passing := [f"{count:,} {reason}" for reason, count in report.bad.items() if reason in PASSING]:
+        click.echo(f"For a reason that may pass: {', '.join(passing)}; the next run reads them again", err=True)
+    if report.faults:
+        warn_of_faults(report.bad[INTERNAL_ERROR], report.faults[0])
 
 
 def _explain_unlisted(report: MapReport) -> SourceError:

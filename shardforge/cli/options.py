@@ -105,6 +105,14 @@ def count_of(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
+def warn_of_faults(number: int, first: str) -> None:
+    """Ask on stderr for a report of images that met a fault of this package; `first` says which one met which."""
+    images = count_of(number, "image met a fault", "images met a fault")
+    click.echo(
+        f"Warning: {images} of shardforge itself (internal_error), for instance {first}; please report it", err=True
+    )
+
+
 def print_json(result: Any) -> None:
     """Print one JSON object on stdout."""
     click.echo(json.dumps(result, ensure_ascii=False, indent=2))

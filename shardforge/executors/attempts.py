@@ -6,14 +6,17 @@ The executors share this; they differ only in how a task reaches its worker.
 from __future__ import annotations
 
 import pickle
+import signal
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
-from shardforge.errors import ShardforgeError, TaskError
-from shardforge.executors.base import TaskResult
+from shardforge.errors import ShardforgeError, TaskError, UsageError, WorkerLostError
+from shardforge.executors.base import Divisible, TaskResult
+from shardforge.executors.items import NOWHERE, UNBORN, watched_task
 
 Task = TypeVar("Task")
 
@@ -21,13 +24,23 @@ _NAME_LENGTH = 120
 
 
 @dataclass(frozen=True)
+class Loss:
+    """How a worker ended that answers no more, by which signal (0: by none), and at which item, if it said so."""
+
+    how: str
+    signal: int = 0
+    position: int = NOWHERE
+
+
+@dataclass(frozen=True)
 class Attempt:
-    """What one try came to: a value, an error that is final, or a failure that another try may mend."""
+    """What one try came to: a value, an error that is final, or a failure or loss that another try may mend."""
 
     value: Any = None
     error: ShardforgeError | None = None
     failure: str = ""
     trace: str = ""
+    loss: Loss | None = None
 
 
 def try_task(function: Callable[[Any], Any], task: Any) -> Attempt:
@@ -36,6 +49,8 @@ def try_task(function: Callable[[Any], Any], task: Any) -> Attempt:
         return Attempt(value=function(task))
     except ShardforgeError as error:
         return Attempt(error=error)
+    except ImportError as error:
+        return Attempt(error=UsageError(f"a worker cannot import what it needs ({error}); install there what is here"))
     except Exception as error:
         return Attempt(failure=_describe(error), trace=traceback.format_exc())
 
@@ -49,7 +64,8 @@ def answer_message(message: bytes, dumps: Callable[[Attempt], bytes] = pickle.du
         function, task = pickle.loads(message)
     except Exception as error:
         return dumps(Attempt(error=TaskError(f"cannot be unpickled by a worker ({_describe(error)})")))
-    attempt = try_task(function, task)
+    with watched_task():
+        attempt = try_task(function, task)
     try:
         return dumps(attempt)
     except Exception as error:
@@ -92,6 +108,18 @@ class Job(Generic[Task]):
             error.add_note(trace)
         return error
 
+    def give_up(self, attempt: Attempt) -> TaskError:
+        """Return the error of a task whose last try was `attempt`."""
+        times = "once" if self.failures == 1 else f"{self.failures} times"
+        why = f"its worker {attempt.loss.how}" if attempt.loss else attempt.failure
+        error = self.failed(f"failed {times}; the last time: {why}", attempt.trace)
+        if attempt.loss is not None and attempt.loss.position == UNBORN:
+            return error  # not of the task's making
+        error.why = why
+        if attempt.loss is None:
+            return error
+        return WorkerLostError(str(error), task=error.task, why=why, signal=attempt.loss.signal)
+
 
 class JobQueue(Generic[Task]):
     """Tasks, drawn from their iterable one by one as workers ask, and those that are to be tried again."""
@@ -106,18 +134,30 @@ class JobQueue(Generic[Task]):
         return self._again.popleft() if self._again else next(self._fresh, None)
 
     def judge(self, job: Job[Task], attempt: Attempt) -> TaskResult[Task, Any] | None:
-        """Return the task's result, or queue the job for another try and return None."""
-        if attempt.failure:
+        """Return the task's result, or queue the job, or its parts, for another try and return None."""
+        if attempt.failure or attempt.loss:
+            if parts := _cut(job.task, attempt.loss.position if attempt.loss else NOWHERE):
+                self._again.extend(map(Job, parts))
+                return None
             job.failures += 1
-            if job.failures <= self._retries:
+            # What took too long once would do so again, and cost as much.
+            late = attempt.loss is not None and attempt.loss.signal == signal.SIGALRM
+            if job.failures <= self._retries and not late:
                 self._again.append(job)
                 return None
-            times = "once" if job.failures == 1 else f"{job.failures} times"
-            error = job.failed(f"failed {times}; the last time: {attempt.failure}", attempt.trace)
-            return TaskResult(job.task, error=error)
+            return TaskResult(job.task, error=job.give_up(attempt))
         if isinstance(attempt.error, TaskError) and not attempt.error.task:
             return TaskResult(job.task, error=job.failed(str(attempt.error)))
         return TaskResult(job.task, attempt.value, attempt.error)
+
+
+def _cut(task: Task, position: int) -> list[Task]:
+    """Return the parts of a task of several items: before, at and after a position, or halves where that is unknown."""
+    if position == UNBORN or not isinstance(task, Divisible) or len(task) < 2:
+        return []
+    inside = 0 <= position < len(task)
+    cuts = [0, *([position, position + 1] if inside else [len(task) // 2]), len(task)]
+    return [task.part(first, end) for first, end in pairwise(cuts) if first < end]
 
 
 def _describe(error: Exception) -> str:

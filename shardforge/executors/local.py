@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import resource
 import selectors
 import signal
 import threading
@@ -19,16 +20,21 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from shardforge.errors import TaskError
-from shardforge.executors.attempts import Attempt, JobQueue, answer_message, decode_attempt, try_task
+from shardforge.executors.attempts import Attempt, JobQueue, Loss, answer_message, decode_attempt, try_task
 from shardforge.executors.base import TaskResult
+from shardforge.executors.items import UNBORN, Position, watch_items
 
 Task = TypeVar("Task")
 Value = TypeVar("Value")
 
 _EXIT_SECONDS = 5.0
+#: How long a worker may be at one item of its task: a last resort, far beyond what an honest one takes.
+ITEM_SECONDS = 300.0
+#: Memory that a worker may ask for: its share of the machine's, and never less than this.
+_LEAST_MEMORY = 4 << 30
 # Its server imports once what all workers need, and has no threads of its own, so that forking it is safe.
 _forkserver = multiprocessing.get_context("forkserver")
 
@@ -36,15 +42,22 @@ _forkserver = multiprocessing.get_context("forkserver")
 class LocalExecutor:
     """Runs tasks in `workers` processes of their own, or in this process when `workers` is 0."""
 
-    def __init__(self, workers: int, *, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        workers: int,
+        *,
+        preload: Sequence[str] = (),
+        item_seconds: float = ITEM_SECONDS,
+        memory: int | None = None,
+    ) -> None:
         self.workers = workers
-        self._preload = tuple(preload)
+        self._setting = _Setting(tuple(preload), item_seconds, memory or _share_memory(workers))
         self._pool: set[_Worker] = set()
         self._idle: list[_Worker] = []
 
     def __enter__(self) -> Self:
         if self.workers:
-            _start_server(self._preload)
+            _start_server(self._setting.preload)
         return self
 
     def __exit__(
@@ -104,14 +117,14 @@ class LocalExecutor:
         try:
             message = worker.connection.recv_bytes()
         except (EOFError, OSError):
-            how = describe_end(worker.process)
+            loss = Loss(describe_end(worker.process), max(0, -(worker.process.exitcode or 0)), worker.position.value)
             self._stop_worker(worker)
-            return Attempt(failure=f"its worker {how}")
+            return Attempt(loss=loss)
         self._idle.append(worker)
         return decode_attempt(message)
 
     def _start_worker(self) -> _Worker:
-        worker = _Worker(self._preload)
+        worker = _Worker(self._setting)
         self._pool.add(worker)
         return worker
 
@@ -120,12 +133,23 @@ class LocalExecutor:
         worker.stop()
 
 
-class _Worker:
-    """A worker process and the driver's end of its pipe."""
+class _Setting(NamedTuple):
+    """What a worker imports, how long it may be at an item, and the bytes of memory that it may ask for."""
 
-    def __init__(self, preload: Sequence[str]) -> None:
+    preload: tuple[str, ...]
+    item_seconds: float
+    memory: int
+
+
+class _Worker:
+    """A worker process, the driver's end of its pipe, and the item that it is at."""
+
+    def __init__(self, setting: _Setting) -> None:
         self.connection, theirs = _forkserver.Pipe()
-        self.process = _forkserver.Process(target=_work, args=(theirs, preload), name="shardforge-worker", daemon=True)
+        self.position: Position = _forkserver.RawValue("q", UNBORN)
+        self.process = _forkserver.Process(
+            target=_work, args=(theirs, setting, self.position), name="shardforge-worker", daemon=True
+        )
         try:
             with shielded_start():
                 self.process.start()
@@ -163,6 +187,12 @@ def shielded_start() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+_HINTS: dict[int, str] = {
+    signal.SIGKILL: ", often for lack of memory",
+    signal.SIGALRM: ", for being too long at one item",
+}
+
+
 def describe_end(process: BaseProcess) -> str:
     """Say how a worker process ended that answers no more, for a message."""
     process.join(_EXIT_SECONDS)
@@ -171,7 +201,7 @@ def describe_end(process: BaseProcess) -> str:
         return "closed its pipe"
     if status >= 0:
         return f"exited with status {status}"
-    hint = ", often for lack of memory" if status == -signal.SIGKILL else ""
+    hint = _HINTS.get(-status, "")
     return f"was killed by signal {-status} ({signal.Signals(-status).name}{hint})"
 
 
@@ -183,17 +213,31 @@ def exit_with_driver() -> None:
     os._exit(1)
 
 
-def _work(connection: Connection[bytes, bytes], preload: Sequence[str]) -> None:
+def _work(connection: Connection[bytes, bytes], setting: _Setting, position: Position) -> None:
     """Answer tasks until the driver closes the pipe: the main function of a worker process."""
     threading.Thread(target=exit_with_driver, daemon=True).start()
-    for name in preload:
+    for name in setting.preload:
         importlib.import_module(name)
+    watch_items(position, setting.item_seconds)
+    limit_memory(setting.memory)
     while True:
         try:
             message = connection.recv_bytes()
         except EOFError:
             return
         connection.send_bytes(answer_message(message))
+
+
+def limit_memory(size: int) -> None:
+    """Let this process ask for no more than `size` bytes: what wants more is refused, and not the machine."""
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    with contextlib.suppress(ValueError, OSError):  # it has a lower limit already
+        resource.setrlimit(resource.RLIMIT_DATA, (size, hard))
+
+
+def _share_memory(workers: int) -> int:
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(_LEAST_MEMORY, physical // max(1, workers))
 
 
 def _run_here(function: Callable[[Task], Value], jobs: JobQueue[Task]) -> Iterator[TaskResult[Task, Any]]:

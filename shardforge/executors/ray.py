@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from shardforge.errors import TaskError, UsageError
-from shardforge.executors.attempts import Attempt, Job, JobQueue, answer_message, decode_attempt
+from shardforge.executors.attempts import Attempt, Job, JobQueue, Loss, answer_message, decode_attempt
 from shardforge.executors.base import TaskResult
 
 try:
@@ -150,4 +150,4 @@ def _receive(reference: Any) -> Attempt:
         return Attempt(failure=str(error).strip().rpartition("\n")[2])
     except ray.exceptions.RayError as error:
         reason = str(error).partition("\n")[0]
-        return Attempt(failure=f"its worker was lost ({type(error).__name__}: {reason})")
+        return Attempt(loss=Loss(f"was lost ({type(error).__name__}: {reason})"))

@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 from shardforge import reasons
 from shardforge.errors import ImageError
-from shardforge.images.containers import bmp, gif, jpeg, jpeg2000, png, pnm, tiff, webp
+from shardforge.images.containers import bmp, gif, jpeg2000, png, pnm, tiff, webp
 from shardforge.images.containers.base import FileBytes, FirstBytes, Header, ImageBytes, MoreNeededError
+from shardforge.images.containers.jpeg import MAGIC as JPEG_MAGIC
+from shardforge.images.containers.jpeg import read_jpeg
 from shardforge.images.limits import check_encoded_bytes
 from shardforge.images.pillow import is_avif, read_avif
 
@@ -52,7 +54,7 @@ def read_file_header(fd: int, size: int, offset: int = 0) -> Header:
     check_encoded_bytes(size)
     try:
         start = os.pread(fd, min(size, _FIRST_READ), offset)
-        if start.startswith(jpeg.MAGIC) and (header := jpeg.read_jpeg(start)) is not None:
+        if start.startswith(JPEG_MAGIC) and (header := read_jpeg(start)) is not None:
             return header
         return _read(FileBytes(start, fd, size, offset))
     except OSError as error:
@@ -61,8 +63,8 @@ def read_file_header(fd: int, size: int, offset: int = 0) -> Header:
 
 def _read(file: ImageBytes) -> Header:
     start = file.start
-    if start.startswith(jpeg.MAGIC):
-        return _read_growing(file, jpeg.read_jpeg)
+    if start.startswith(JPEG_MAGIC):
+        return _read_growing(file, read_jpeg)
     if start.startswith(png.MAGIC):
         return png.read_png(file)
     if start.startswith(webp.MAGIC) and start[8:12] == b"WEBP":

@@ -31,6 +31,9 @@ _NO_TEXT = "cannot encode str as UTF-8"
 _TABLE = re.compile(r"^CREATE TABLE (\w+) \((.*?)^\)", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(r'^ +"?(\w+)"?', re.MULTILINE)
 
+#: Tables that came after mappings of this schema version had been written.
+_LATER = ("notes",)
+
 
 class Mapping(ABC):
     """An open mapping database; closes when its `with` block ends, and goes again when that fails before it is filled.
@@ -43,6 +46,7 @@ class Mapping(ABC):
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path = path
+        self.writes = write
         self._is_new = False
         with self._explained():
             self._open(write=write)
@@ -174,7 +178,17 @@ class Mapping(ABC):
             )
         else:
             self._check_version()
+            columns |= self._add_tables(columns)
             self._check_columns(columns)
+
+    def _add_tables(self, columns: set[str]) -> set[str]:
+        """Make the tables that mappings of before lack, for this connection alone where it only reads; return them."""
+        added = {name for name in _LATER if f"{name}.key" not in columns}
+        kind = "TABLE" if self.writes else "TEMP TABLE"
+        for name, body in _TABLE.findall(load_query("schema")):
+            if name in added:
+                self.execute(f"CREATE {kind} {name} ({body})")
+        return {f"{name}.{column}" for name in added for column in _table_columns()[name]}
 
     def _check_version(self) -> None:
         found = self.rows("SELECT schema_version, tool_version FROM mapping_info")
@@ -192,8 +206,7 @@ class Mapping(ABC):
             )
 
     def _check_columns(self, columns: set[str]) -> None:
-        tables = _TABLE.findall(load_query("schema"))
-        expected = {f"{table}.{column}" for table, body in tables for column in _COLUMN.findall(body)}
+        expected = {f"{table}.{column}" for table, names in _table_columns().items() for column in names}
         if missing := sorted(expected - columns):
             more = f" and {len(missing) - 1} more columns" if missing[1:] else ""
             raise MappingError(f"{self.path}: a mapping without the column {missing[0]}{more}; {MEND}")
@@ -212,3 +225,8 @@ class Mapping(ABC):
         with suppress(Exception):  # the block's error is the one that matters
             return not self._fetch("SELECT 1 FROM sources LIMIT 1", {})
         return False
+
+
+def _table_columns() -> dict[str, list[str]]:
+    """Return table -> its columns, for all tables of sql/schema.sql."""
+    return {name: _COLUMN.findall(body) for name, body in _TABLE.findall(load_query("schema"))}

@@ -1,4 +1,4 @@
-"""Scanned records on their way into the table `images`."""
+"""Scanned records on their way into the tables `images` and `notes`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shardforge.mapping.base import Mapping
+from shardforge.records import NOTE
 
 # Large inserts load several times faster than small ones; what is held here is lost when the machine fails.
 _MOST_ROWS = 500_000
@@ -31,8 +33,11 @@ class RecordBuffer:
     ) -> None:
         self.flush()  # what was read before an error or Ctrl-C is kept
 
-    def add(self, records: pa.Table, *, replace: bool) -> None:
-        """Take records of `record_schema()`; `replace` says that their keys are in the mapping already."""
+    def add(self, scanned: pa.Table, *, replace: bool) -> None:
+        """Take records of `scan_schema()`; `replace` says that their keys are in the mapping already."""
+        noted = scanned.select(["key", NOTE])
+        self._notes.append(noted.filter(pc.is_valid(noted[NOTE])))
+        records = scanned.drop_columns([NOTE])
         self._records.append(records)
         self._rows += records.num_rows
         self._bytes += records.nbytes
@@ -49,15 +54,19 @@ class RecordBuffer:
                 if self._replaced:
                     self._delete(pa.concat_tables(self._replaced))
                 self._mapping.insert("images", pa.concat_tables(self._records).combine_chunks())
+                if (notes := pa.concat_tables(self._notes)).num_rows:
+                    self._mapping.insert("notes", notes)
         self._clear()
 
     def _delete(self, keys: pa.Table) -> None:
         self._mapping.execute("DELETE FROM replaced")
         self._mapping.insert("replaced", keys)
         self._mapping.execute("DELETE FROM images WHERE key IN (SELECT key FROM replaced)")
+        self._mapping.execute("DELETE FROM notes WHERE dataset IS NULL AND key IN (SELECT key FROM replaced)")
 
     def _clear(self) -> None:
         self._records: list[pa.Table] = []
+        self._notes: list[pa.Table] = []
         self._replaced: list[pa.Table] = []
         self._rows = self._bytes = 0
         self._written = time.monotonic()

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import count, groupby
 from operator import itemgetter
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from shardforge import reasons
-from shardforge.errors import ImageError
-from shardforge.images.header import read_file_header, read_whole_header
-from shardforge.records import HASH_DIGITS, SCANNED, record_schema
+from shardforge.errors import ImageError, TaskError
+from shardforge.executors.items import begin_item
+from shardforge.images.header import Header, read_file_header, read_whole_header
+from shardforge.records import HASH_DIGITS, SCANNED, scan_schema
 from shardforge.sources.reading import file_path, in_zip
 from shardforge.zipfiles import read_entry
 
 _BLOCK = 1 << 20
-
-# What is listed: file, offset, bytes, reason. What a scan adds: the columns of SCANNED, then the reason.
-_Image = tuple[bytes, int | None, int, str | None]
-_Row = tuple[int | None, int | None, str | None, int | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class ScanTask:
     Attributes:
         root: The folder that their paths start from.
         change: Why they are read: new, changed or unread (see sql/insert_changes.sql).
-        rows: A table of `shardforge.records.listing_schema()`.
+        rows: A table of `shardforge.records.listing_schema()`, and `was`: the reason so far.
         hash_content: Whether all bytes are read and hashed, or the header alone.
     """
 
@@ -41,75 +40,134 @@ class ScanTask:
     rows: pa.Table
     hash_content: bool
 
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    def part(self, first: int, end: int) -> ScanTask:
+        """Return the task of some of the images."""
+        return replace(self, rows=self.rows.slice(first, end - first))
+
     def __repr__(self) -> str:
         return f"{self.rows.num_rows} images of {self.root} from {self.rows['path'][0]}"
 
 
-def scan_part(task: ScanTask) -> pa.Table:
-    """Return every row of the task as a record of `record_schema()`; one that cannot be used has its reason.
+class _Listed(NamedTuple):
+    """What a source lists of an image."""
 
-    Rows that were listed with a reason come back as they are: there is nothing to read.
+    file: bytes
+    offset: int | None
+    size: int
+    reason: str | None
+    note: str | None
+
+
+class _Scanned(NamedTuple):
+    """What a scan adds: the columns of `SCANNED`, why the image cannot be used, and what else is to be said of it."""
+
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    orientation: int | None = None
+    content_hash: str | None = None
+    reason: str | None = None
+    note: str | None = None
+
+
+#: Reads the image of that size at that offset of an open file.
+_Read = Callable[[int, int, int, memoryview | None], _Scanned]
+
+
+def scan_part(task: ScanTask) -> pa.Table:
+    """Return every row of the task as a record of `scan_schema()`; one that cannot be used has its reason, and a note.
+
+    Rows that were listed with a reason come back as they are: there is nothing to read. Whatever is raised while an
+    image is read is that image's reason.
     """
     block = memoryview(bytearray(_BLOCK)) if task.hash_content else None
-    path, offset, size, reason = (task.rows[name].to_pylist() for name in ("path", "offset", "bytes", "reason"))
+    path, offset, size, reason, note = (task.rows[name].to_pylist() for name in ("path", "offset", "bytes", *_SAID))
     files = map(partial(file_path, os.fsencode(task.root)), path, offset)
-    found: list[_Row] = []
-    for file, images in groupby(zip(files, offset, size, reason, strict=True), itemgetter(0)):
-        found.extend(_scan_file(file, list(images), block))
-    scanned = dict(zip((*SCANNED, "reason"), zip(*found, strict=True), strict=True))
-    schema = record_schema()
+    listed = map(_Listed, files, offset, size, reason, note)
+    numbers = count()
+    found = [
+        row for file, images in groupby(listed, itemgetter(0)) for row in _scan_file(file, [*images], block, numbers)
+    ]
+    return _join(task.rows, found)
+
+
+def failed_record(task: ScanTask, error: TaskError) -> pa.Table:
+    """Return the record of the only image of a task, which makes it fail."""
+    reason, note = reasons.explain_failure(error, task.rows["was"][0].as_py())
+    return _join(task.rows, [_Scanned(reason=reason, note=note)])
+
+
+_SAID = ("reason", "note")
+
+
+def _join(rows: pa.Table, found: list[_Scanned]) -> pa.Table:
+    """Return what was listed and what was found as one table."""
+    scanned = dict(zip((*SCANNED, *_SAID), zip(*found, strict=True), strict=True))
+    schema = scan_schema()
     arrays = [
-        pa.array(scanned[name], schema.field(name).type) if name in scanned else task.rows[name]
-        for name in schema.names
+        pa.array(scanned[name], schema.field(name).type) if name in scanned else rows[name] for name in schema.names
     ]
     return pa.table(arrays, schema=schema)
 
 
-def _scan_file(file: bytes, images: list[_Image], block: memoryview | None) -> list[_Row]:
+def _scan_file(file: bytes, images: list[_Listed], block: memoryview | None, numbers: Iterator[int]) -> list[_Scanned]:
     """Read an image, or all of an archive's, with the file opened once."""
-    if all(reason for *_, reason in images):
-        return [_bad(reason) for *_, reason in images]
+    fd, why = -1, _Scanned()
+    if not all(image.reason for image in images):
+        try:
+            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+            why = _Scanned(reason=reasons.VANISHED if gone else reasons.UNREADABLE, note=error.strerror)
+    read = _read_entry if in_zip(file) and images[0].offset is not None else _read_image
+    found = []
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        gone = isinstance(error, FileNotFoundError | NotADirectoryError)
-        found = reasons.VANISHED if gone else reasons.UNREADABLE
-        return [_bad(reason or found) for *_, reason in images]
-    zipped = in_zip(file) and images[0][1] is not None
-    scan = _scan_entry if zipped else _scan_image
-    try:
-        return [_bad(reason) if reason else scan(fd, size, offset or 0, block) for _, offset, size, reason in images]
+        for image, number in zip(images, numbers, strict=False):  # images first: a number more would be lost
+            begin_item(number)
+            if image.reason:
+                found.append(_Scanned(reason=image.reason, note=image.note))
+            else:
+                found.append(_scan(read, fd, image, block) if fd >= 0 else why)
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
+    return found
 
 
-def _scan_image(fd: int, size: int, offset: int, block: memoryview | None) -> _Row:
+def _scan(read: _Read, fd: int, image: _Listed, block: memoryview | None) -> _Scanned:
+    """Read an image; what is wrong with it, whatever that is, becomes its reason."""
+    try:
+        return read(fd, image.size, image.offset or 0, block)
+    except ImageError as error:
+        return _Scanned(reason=error.reason, note=str(error))
+    except OSError as error:
+        return _Scanned(reason=reasons.UNREADABLE, note=error.strerror)
+    except MemoryError:
+        return _Scanned(reason=reasons.OUT_OF_MEMORY)
+    except ImportError:  # no fault of the image
+        raise
+    except Exception as error:
+        return _Scanned(reason=reasons.INTERNAL_ERROR, note=f"{type(error).__name__}: {error}")
+
+
+def _read_image(fd: int, size: int, offset: int, block: memoryview | None) -> _Scanned:
     """Read the header; with `block`, a buffer, hash the bytes too."""
-    try:
-        header = read_file_header(fd, size, offset)
-        content_hash = None if block is None else _hash_content(fd, size, offset, block)
-    except ImageError as error:
-        return _bad(error.reason)
-    except OSError:
-        return _bad(reasons.UNREADABLE)
-    return header.width, header.height, header.format, header.orientation, content_hash, None
+    header = read_file_header(fd, size, offset)
+    return _describe(header, None if block is None else _hash_content(fd, size, offset, block))
 
 
-def _scan_entry(fd: int, size: int, offset: int, block: memoryview | None) -> _Row:
+def _read_entry(fd: int, size: int, offset: int, block: memoryview | None) -> _Scanned:
     """Read an image out of a zip, whole, since it may be compressed there; with `block` hash it too."""
-    try:
-        data = read_entry(fd, offset, size)
-        header = read_whole_header(data)
-    except ImageError as error:
-        return _bad(error.reason)
-    except OSError:
-        return _bad(reasons.UNREADABLE)
-    content_hash = None if block is None else hashlib.sha256(data).hexdigest()[:HASH_DIGITS]
-    return header.width, header.height, header.format, header.orientation, content_hash, None
+    data = read_entry(fd, offset, size)
+    header = read_whole_header(data)
+    return _describe(header, None if block is None else hashlib.sha256(data).hexdigest()[:HASH_DIGITS])
 
 
-def _bad(reason: str | None) -> _Row:
-    return None, None, None, None, None, reason
+def _describe(header: Header, content_hash: str | None) -> _Scanned:
+    return _Scanned(header.width, header.height, header.format, header.orientation, content_hash)
 
 
 def _hash_content(fd: int, size: int, offset: int, block: memoryview) -> str:

@@ -54,11 +54,12 @@ def stage(
     naming: Naming | None,
     *,
     hash_content: bool,
+    retry_bad: bool,
     progress: Progress,
 ) -> Changes:
     """List a source, join the metadata to it, settle its names, compare it with the mapping, and count."""
     listed = _stage_listing(mapping, source, metadata, naming, progress)
-    mapping.execute(mapping.query("insert_changes"), hash=int(hash_content))
+    mapping.execute(mapping.query("insert_changes"), hash=int(hash_content), retry=int(retry_bad))
     mapping.execute(mapping.query("insert_vanished"), source=source.spec.name)
     mapping.index("changes", "number")
     counts: Counter[str] = Counter(dict(mapping.rows("SELECT change, count(*) FROM changes GROUP BY change")))
@@ -79,7 +80,7 @@ def stage(
 
 
 def select_changed(mapping: Mapping, change: str, first: int, end: int, size: int) -> list[pa.Table]:
-    """Return the listed images with this change and these numbers, in tables of `size` rows."""
+    """Return the listed images with this change and these numbers, and what their reasons were, `size` to a table."""
     batches = mapping.batches(mapping.query("select_changed"), size=size, change=change, first=first, end=end)
     return [batch.drop_columns(["position"]) for batch in batches]
 

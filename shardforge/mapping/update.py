@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardforge import reasons
@@ -14,7 +15,7 @@ from shardforge.executors.base import Executor
 from shardforge.mapping.base import Mapping
 from shardforge.mapping.buffer import RecordBuffer
 from shardforge.mapping.known_sources import KnownSource, MetadataFile, check_source, read_known, store_source
-from shardforge.mapping.scan import ScanTask, scan_part
+from shardforge.mapping.scan import ScanTask, failed_record, scan_part
 from shardforge.mapping.staging import Changes, Progress, select_changed, stage, staging
 from shardforge.sources import Source, SourceSpec, open_source
 from shardforge.sources.metadata import Metadata, load_metadata
@@ -26,6 +27,10 @@ _TASK_ROWS = 4_096
 _QUERY_ROWS = 16 * _TASK_ROWS
 
 _UNLISTED = "SELECT source, path FROM images WHERE reason = $reason ORDER BY source, path"
+_FAULTS = (
+    "SELECT i.source, i.path, n.note FROM images AS i JOIN notes AS n ON n.key = i.key AND n.dataset IS NULL"
+    " WHERE i.reason = $reason ORDER BY 1, 2 LIMIT 3"
+)
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,14 @@ class MapReport:
         changes: Source name -> what changed.
         reasons: Source name -> reason, None for usable -> images that are mapped.
         unlisted: The directories that could not be listed, as NAME: PATH.
+        faults: Images that met a fault of this package, as NAME: PATH: NOTE; the first few.
         names: Source name -> what became of its names, for sources that files of names were applied to.
     """
 
     changes: dict[str, Changes] = field(default_factory=dict)
     reasons: dict[str, dict[str | None, int]] = field(default_factory=dict)
     unlisted: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     names: dict[str, Naming] = field(default_factory=dict)
 
     @property
@@ -59,6 +66,7 @@ def map_sources(
     executor: Executor,
     *,
     hash_content: bool = True,
+    retry_bad: bool = False,
     metadata: MetadataFile | None = None,
     names: NamesChoice | None = None,
     names_cache: Path | None = None,
@@ -66,9 +74,9 @@ def map_sources(
 ) -> MapReport:
     """Scan `sources` into `mapping`.
 
-    What an interrupted run has read is kept, and the next run goes on from there. The metadata table and the files of
-    names are remembered for their sources, and used again by runs that give none; a choice of no files of names ends
-    that.
+    What an interrupted run has read is kept, and the next run goes on from there. Images that could not be used for a
+    passing reason are read again, with `retry_bad` all that could not. The metadata table and the files of names are
+    remembered for their sources, and used again by runs that give none; a choice of no files of names ends that.
 
     Raises:
         UsageError: a source is not what the mapping knows by its name.
@@ -80,7 +88,9 @@ def map_sources(
         now = _describe(source.spec, before, metadata, names)
         table, naming = _load(now.metadata), namings.start(now)
         with staging(mapping):
-            found = stage(mapping, source, table, naming, hash_content=hash_content, progress=progress)
+            found = stage(
+                mapping, source, table, naming, hash_content=hash_content, retry_bad=retry_bad, progress=progress
+            )
             if now != before:
                 store_source(mapping, now)
             _mark_images(mapping, source.spec)
@@ -103,6 +113,7 @@ def find_changes(
     sources: Sequence[SourceSpec],
     *,
     hash_content: bool = True,
+    retry_bad: bool = False,
     metadata: MetadataFile | None = None,
     names: NamesChoice | None = None,
     names_cache: Path | None = None,
@@ -114,7 +125,9 @@ def find_changes(
         now = _describe(source.spec, before, metadata, names)
         table, naming = _load(now.metadata), namings.start(now)
         with staging(mapping):
-            found = stage(mapping, source, table, naming, hash_content=hash_content, progress=progress)
+            found = stage(
+                mapping, source, table, naming, hash_content=hash_content, retry_bad=retry_bad, progress=progress
+            )
         changes[source.spec.name] = found
     return MapReport(changes, names=namings.started)
 
@@ -176,14 +189,19 @@ def _read_images(
     done = mended = 0
     with RecordBuffer(mapping) as buffer:
         for result in executor.run(scan_part, tasks):
-            records = result.unwrap()
+            records = failed_record(result.task, result.failed) if result.failed else result.unwrap()
             done += records.num_rows
             if result.task.change == "unread":
-                records = records.filter(pc.fill_null(pc.not_equal(records["reason"], reasons.UNREADABLE), True))
+                records = _drop_unchanged(records, result.task.rows["was"])
                 mended += records.num_rows
             buffer.add(records, replace=result.task.change != "new")
             progress(f"read {spec.name}", done, sum(counts.values()))
     return replace(found, changed=found.changed + mended, unread=0, unchanged=found.unchanged + found.unread - mended)
+
+
+def _drop_unchanged(records: pa.Table, was: pa.ChunkedArray) -> pa.Table:
+    """Return the records without those that cannot be used for the reason for which they could not be used before."""
+    return records.filter(pc.invert(pc.fill_null(pc.equal(records["reason"], was), False)))
 
 
 def _make_tasks(mapping: Mapping, spec: SourceSpec, counts: dict[str, int], hash_content: bool) -> Iterator[ScanTask]:
@@ -201,4 +219,7 @@ def _report(mapping: Mapping, changes: dict[str, Changes], names: dict[str, Nami
     if reasons.UNREADABLE_DIRECTORY in report.bad:
         rows = mapping.rows(_UNLISTED, reason=reasons.UNREADABLE_DIRECTORY)
         report.unlisted.extend(f"{source}: {path}" for source, path in rows if source in changes)
+    if reasons.INTERNAL_ERROR in report.bad:
+        rows = mapping.rows(_FAULTS, reason=reasons.INTERNAL_ERROR)
+        report.faults.extend(f"{source}: {path}: {note}" for source, path, note in rows if source in changes)
     return report
