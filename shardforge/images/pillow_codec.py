@@ -11,10 +11,11 @@ from PIL.ImageFile import ImageFile
 
 from shardforge import reasons
 from shardforge.errors import ImageError
-from shardforge.images.colour import CMYK, GREY, RGB, Colours, find_colours
+from shardforge.images.colour import CMYK, Colours, find_colours
 from shardforge.images.containers.base import Header
 from shardforge.images.containers.pnm import decode_pnm
 from shardforge.images.geometry import Box, Geometry, Size, whole_box
+from shardforge.images.opened import find_kind
 from shardforge.images.pillow import explaining_errors, open_avif, open_image
 from shardforge.images.pixels import deep_to_rgb, to_rgb
 from shardforge.images.samples import Deep, read_deep, read_planes
@@ -25,8 +26,6 @@ _ENCODER: dict[str, tuple[str, dict[str, Any]]] = {
     "png": ("PNG", {"compress_level": 6}),
     "webp": ("WEBP", {"method": 4}),
 }
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N"})
-_PALETTE_FORMATS = ("gif", "bmp")  # their grey images are palettes of greys
 _LONGEST_SIDE = {"jpg": 65_500, "png": 2**31 - 1, "webp": 16_383}
 
 
@@ -92,7 +91,7 @@ class PillowCodec:
     def _load(self, image: ImageFile, stored: Stored, header: Header, scale: int, sixteen_bit: str) -> Frame:
         if header.format == "jpeg":
             image.draft(None, (max(1, header.width // scale), max(1, header.height // scale)))
-        kind = _find_kind(image, header.format)
+        kind = find_kind(image, header.format)
         if stored.planes:
             deep: Deep | None = read_planes(stored.planes)
         else:
@@ -135,10 +134,3 @@ class PillowCodec:
 
     def _resample(self, image: Image.Image, size: Size, box: Box) -> Image.Image:
         return image.resize(size, Image.Resampling.BICUBIC, box)
-
-
-def _find_kind(image: Image.Image, format: str) -> str:
-    """Return which kind of profile would fit the stored colours."""
-    if image.mode == "CMYK":
-        return CMYK
-    return GREY if image.mode in _GREY_MODES and format not in _PALETTE_FORMATS else RGB
