@@ -15,6 +15,7 @@ ORIENTATION_TAG = 0x0112
 UPRIGHT = 1
 EXIF_PREFIX = b"Exif\0\0"
 
+_PREFIXES = re.compile(rb"\A(?:Exif\0\0)+")
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
@@ -44,13 +45,12 @@ def read_exif_orientation(block: bytes) -> float | None:
     """Return what the orientation tag of the first directory says, 0 where that is no number, None without the tag.
 
     Args:
-        block: the TIFF structure of EXIF 2.3 section 4.5, behind up to two prefixes `Exif\\0\\0`.
+        block: the TIFF structure of EXIF 2.3 section 4.5, with or without the leading `Exif\\0\\0`, or several of these.
 
     Raises:
         DamagedExifError: it does not begin as EXIF does.
     """
-    for _ in range(2):
-        block = block.removeprefix(EXIF_PREFIX)
+    block = _PREFIXES.sub(b"", block, count=1)
     layout = read_layout(block[:4])
     if layout is None or layout.room != 4 or len(block) < 8:
         raise DamagedExifError
