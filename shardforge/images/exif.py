@@ -45,7 +45,7 @@ def read_exif_orientation(block: bytes) -> float | None:
     """Return what the orientation tag of the first directory says, 0 where that is no number, None without the tag.
 
     Args:
-        block: the TIFF structure of EXIF 2.3 section 4.5, with or without the leading `Exif\\0\\0`, or several of these.
+        block: the TIFF structure of EXIF 2.3 section 4.5, behind any number of `Exif\\0\\0`.
 
     Raises:
         DamagedExifError: it does not begin as EXIF does.
