@@ -65,10 +65,9 @@ class FastCodec(PillowCodec):
         frame = self._decode_jpeg(data, header, scale, draft) if header.format == "jpeg" else None
         return frame or super().decode(data, header, scale, sixteen_bit=sixteen_bit)
 
-    def encode(self, image: Image.Image, format: str, quality: int, profile: bytes | None = None) -> bytes:
-        """Encode as Pillow does."""
+    def _encode(self, image: Image.Image, format: str, quality: int, profile: bytes | None) -> bytes:
         if format != "jpg":
-            return super().encode(image, format, quality, profile)
+            return super()._encode(image, format, quality, profile)
         pixels = np.frombuffer(image.tobytes("raw", "RGBX"), np.uint8)
         shaped = pixels.reshape(image.height, image.width, _BYTES_PER_PIXEL)
         encoded: bytes = simplejpeg.encode_jpeg(shaped, quality, "RGBX", "420")
@@ -83,10 +82,10 @@ class FastCodec(PillowCodec):
                 return None
             memory = self._own.memory(width * height * _BYTES_PER_PIXEL)
             simplejpeg.decode_jpeg(data, "RGBX", fastupsample=draft, min_height=height, min_width=width, buffer=memory)
-        except ValueError:
-            return None
         except MemoryError as error:
             raise refuse_memory("jpeg") from error
+        except Exception:
+            return None
         shared = pa.Array.from_buffers(pa.uint8(), memory.size, [None, pa.py_buffer(memory)])
         kind = RGB if colours in _RGB_COLOURS else GREY
         image = Image.fromarrow(shared, "RGB", (width, height))

@@ -127,6 +127,9 @@ class PillowCodec:
         """
         if max(image.size) > _LONGEST_SIDE[format]:
             raise ImageError(f"{max(image.size)} pixels are too long a side for {format}", reason=reasons.UNSUPPORTED)
+        return self._encode(image, format, quality, profile)
+
+    def _encode(self, image: Image.Image, format: str, quality: int, profile: bytes | None) -> bytes:
         encoder, settings = _ENCODER[format]
         output = io.BytesIO()
         image.save(output, encoder, quality=quality, icc_profile=profile, **settings)
