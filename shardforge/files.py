@@ -33,12 +33,22 @@ def read_lines(path: Path) -> list[str]:
         UsageError: the file cannot be read, or is no UTF-8 text.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = decode_text(path.read_bytes(), path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); allow it, or name another file") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text ({error}); convert it, for instance by iconv -f latin1") from error
     return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
+def decode_text(data: bytes, name: str | Path) -> str:
+    """Return the UTF-8 text that `data` is, without a byte order mark.
+
+    Raises:
+        UsageError: it is other text, or none; the message calls it `name`.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name}: not UTF-8 text ({error}); convert it, for instance by iconv -f latin1") from error
 
 
 def read_range(fd: int, offset: int, size: int) -> bytes:
@@ -52,18 +62,30 @@ def read_range(fd: int, offset: int, size: int) -> bytes:
 class FileView:
     """The bytes of an open file by slice, as a memory map has them.
 
-    A file that is cut short meanwhile, or a disk that fails, is an OSError; under a map it would end the process.
+    A file that is cut short meanwhile, or a disk that fails, is an OSError; under a map it would end the process. With
+    `ahead`, that many bytes are read at a time, for what is walked from its start to its end.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, ahead: int = 0) -> None:
         self._fd = fd
         self._size = os.fstat(fd).st_size
+        self._ahead = ahead
+        self._start, self._held = 0, b""
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, part: slice) -> bytes:
         start, end, _ = part.indices(self._size)
+        if not self._ahead:
+            return self._read(start, end)
+        first = start - self._start
+        if first < 0 or end - self._start > len(self._held):
+            self._start, self._held = start, self._read(start, max(end, min(start + self._ahead, self._size)))
+            first = 0
+        return self._held[first : first + end - start]
+
+    def _read(self, start: int, end: int) -> bytes:
         data = read_range(self._fd, start, end - start)
         if len(data) < end - start:
             raise OSError(errno.ESTALE, "cut short while it was read")
@@ -96,6 +118,12 @@ def atomic_write(path: Path, *, scratch: Path | None = None) -> Iterator[IO[byte
     finally:
         with suppress(OSError):  # what went wrong is said above
             temporary.unlink()
+
+
+def sync_file(path: Path) -> None:
+    """Bring the bytes of a file that another library wrote to the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

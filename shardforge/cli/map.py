@@ -14,11 +14,13 @@ import click
 
 from shardforge.cli.names import names_options, names_to_json, print_names, read_names
 from shardforge.cli.options import (
+    LocalPath,
     count_of,
     db_option,
     executor_options,
     json_option,
     print_json,
+    print_notes,
     print_table,
     warn_of_faults,
 )
@@ -50,7 +52,7 @@ _EXAMPLES = 3
 )
 @click.option(
     "--metadata",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=LocalPath(exists=True, dir_okay=False),
     help="Table (CSV, TSV, JSON Lines, Parquet) that says more about the images; remembered for later scans.",
 )
 @click.option(
@@ -109,6 +111,8 @@ def map_command(
         else:
             with open_executor(executor, workers, preload=("shardforge.mapping.scan",), address=ray_address) as pool:
                 report = map_sources(mapping, specs, pool, **described, progress=progress)
+    for name, changes in report.changes.items():
+        print_notes(changes.notes, prefix=f"{name}: ")
     if as_json:
         print_json(_to_json(report))
     else:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from shardforge.errors import UsageError
+from shardforge.paths import require_local
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from shardforge.samples import Note
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class Source(Protocol):
         ...
 
 
+def notes_of(source: Source) -> tuple[Note, ...]:
+    """Return what a source has to say about all that it listed: `notes` (`shardforge.samples.SampleNotes`), if any."""
+    notes = getattr(source, "notes", None)
+    return tuple(notes.tell()) if notes is not None else ()
+
+
 def locate_folder(location: Path, options: Mapping[str, str]) -> tuple[Path, Path | None]:
     """Return the root of a source that is a folder."""
     if not location.is_dir():
@@ -79,6 +88,7 @@ def locate_file(location: Path, options: Mapping[str, str]) -> tuple[Path, Path 
         raise UsageError(f"{location} {problem}; name the file that lists the images")
     if "root" not in options:
         return location.parent, location
+    require_local(options["root"], "option root")
     root = location.parent / options["root"]
     if not root.is_dir():
         raise UsageError(

@@ -12,20 +12,23 @@ import numpy as np
 from shardforge.braces import expand_braces
 from shardforge.errors import UsageError
 from shardforge.executors import Executor
+from shardforge.paths import require_local
+from shardforge.samples import LABEL, SampleNotes
+from shardforge.tarfiles import find_compression
+from shardforge.verify.checks import run_checks
 from shardforge.verify.problems import Problem
-from shardforge.verify.shard import ShardCheck, verify_shard
+from shardforge.verify.shard import ShardCheck
 
 #: Where nothing says which samples have a class, a sample without one is no damage.
-_OPTIONAL = frozenset({"cls"})
+_OPTIONAL = frozenset({LABEL})
 
 
 @dataclass(frozen=True)
 class ShardlistFindings:
-    """The problems of all shards, their samples, and how many of these have no `.cls`."""
+    """The problems of all shards, and what is odd about their samples."""
 
     problems: list[Problem]
-    samples: int
-    unlabelled: int
+    notes: SampleNotes
 
 
 def verify_shardlist(
@@ -34,45 +37,52 @@ def verify_shardlist(
     executor: Executor,
     *,
     classes: int | None,
+    strict: bool = False,
     progress: Callable[[str, int, int], None],
 ) -> ShardlistFindings:
     """Return what is wrong with the shards that `patterns` (paths with braces or *, or folders) name.
 
-    Level "decode" reads everything, "size" only looks whether the shards are there.
+    Level "decode" reads everything, "size" only looks whether the shards are there. With `strict` they are to be as
+    `shardforge write` makes them.
 
     Raises:
         UsageError: the patterns name no path.
     """
     paths = [path for pattern in patterns for path in _expand(pattern)]
-    checks = [ShardCheck(path, path, level, classes=classes, optional=_OPTIONAL) for path in dict.fromkeys(paths)]
+    checks = [
+        ShardCheck(path, path, level, classes=classes, optional=_OPTIONAL, strict=strict)
+        for path in dict.fromkeys(paths)
+    ]
     problems: dict[str, list[Problem]] = {}
+    notes: dict[str, SampleNotes] = {}
     hashes: list[np.ndarray] = []
     owners: list[int] = []
-    unlabelled = 0
     progress(f"verify ({level})", 0, len(checks))
     numbers = {check.path: number for number, check in enumerate(checks)}
-    for result in executor.run(verify_shard, checks):
-        found = result.unwrap()
-        problems[result.task.path] = found.problems
-        unlabelled += found.incomplete
+    for check, found in run_checks(executor, checks):
+        problems[check.path] = found.problems
+        notes[check.path] = found.notes
         if found.keys is not None:
             hashes.append(found.keys)
-            owners += [numbers[result.task.path]] * len(found.keys)
+            owners += [numbers[check.path]] * len(found.keys)
         progress(f"verify ({level})", len(problems), len(checks))
     for first, second in _shared_keys(hashes, owners):
         places = Path(checks[first].path).name
         problems[checks[second].path].append(
             Problem("key_twice", checks[second].path, found=f"keys that are in {places}, too")
         )
-    return ShardlistFindings([problem for check in checks for problem in problems[check.path]], len(owners), unlabelled)
+    all_notes = SampleNotes()
+    for check in checks:
+        all_notes.update(notes[check.path])
+    return ShardlistFindings([problem for check in checks for problem in problems[check.path]], all_notes)
 
 
 def _expand(pattern: str) -> list[str]:
     """Return the shards that a pattern with braces names, a pattern with * finds, or a folder holds."""
-    if "://" in pattern:
-        raise UsageError(f"--shardlist {pattern}: verify reads local tars only; download them first")
+    require_local(pattern, "--shardlist")
     if Path(pattern).is_dir():
-        found = sorted(str(path) for path in Path(pattern).glob("*.tar"))
+        names = sorted(str(path) for path in Path(pattern).iterdir())
+        found = [name for name in names if name.endswith(".tar")] or [name for name in names if find_compression(name)]
     elif "*" in pattern:
         found = sorted(glob.glob(pattern))
     else:
