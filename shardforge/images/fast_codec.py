@@ -75,7 +75,7 @@ class FastCodec(PillowCodec):
 
     def _decode_jpeg(self, data: bytes, header: Header, scale: int, draft: bool) -> Frame | None:
         width, height = -(-header.width // scale), -(-header.height // scale)  # libjpeg rounds up
-        check_scans(data, header.width, header.height)
+        check_scans(data, header)
         try:
             stored_height, stored_width, colours, _ = simplejpeg.decode_jpeg_header(data)
             if (stored_width, stored_height) != (header.width, header.height) or colours not in (*_RGB_COLOURS, "Gray"):
@@ -89,7 +89,7 @@ class FastCodec(PillowCodec):
         shared = pa.Array.from_buffers(pa.uint8(), memory.size, [None, pa.py_buffer(memory)])
         kind = RGB if colours in _RGB_COLOURS else GREY
         image = Image.fromarrow(shared, "RGB", (width, height))
-        return Frame(image, scale, kind == RGB, find_colours(header, kind))
+        return Frame(image, scale, kind == RGB, None if header.profile is None else find_colours(header, kind))
 
     def _resample(self, image: Image.Image, size: Size, box: Box) -> Image.Image:
         left, top, right, bottom = box

@@ -42,6 +42,8 @@ def read_whole_header(data: bytes) -> Header:
         ImageError: as `read_header`.
     """
     check_encoded_bytes(len(data))
+    if data.startswith(JPEG_MAGIC) and (header := read_jpeg(data)) is not None:
+        return header
     return _read(ImageBytes(data))
 
 

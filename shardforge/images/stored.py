@@ -39,7 +39,7 @@ def prepare(data: bytes, header: Header) -> Stored:
     """
     match header.format:
         case "jpeg":
-            check_scans(data, header.width, header.height)
+            check_scans(data, header)
             return Stored(strip_jpeg(data), plain=True)  # readers of JPEG do not see what follows the first image
         case "png":
             png = strip_png(data)

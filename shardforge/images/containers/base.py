@@ -27,6 +27,7 @@ class Header:
         bits: how many bits its 16-bit samples may have by what the file says, the likeliest first; empty when it says
             nothing.
         notes: what there is to say about metadata that cannot be used.
+        frame: where the frame header of a JPEG lies.
     """
 
     width: int
@@ -36,6 +37,7 @@ class Header:
     profile: bytes | None = None
     bits: tuple[int, ...] = ()
     notes: tuple[str, ...] = field(default=(), compare=False)
+    frame: int = field(default=0, compare=False)
 
     @property
     def swaps_axes(self) -> bool:

@@ -17,8 +17,7 @@ MAGIC = b"\xff\xd8\xff"
 _SEGMENT = struct.Struct(">HH").unpack_from  # marker, length
 _FRAME = struct.Struct(">BHH").unpack_from  # bits per colour, height, width
 _START_OF_FRAME = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
-_PROGRESSIVE = frozenset({0xFFC2, 0xFFC6, 0xFFCA, 0xFFCE})
-_MOST_COMPONENTS = 4
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})  # second bytes of markers
 _WITHOUT_LENGTH = frozenset({0xFF01, *range(0xFFD0, 0xFFD8)})
 _END_OF_IMAGE = 0xFFD9
 _START_OF_SCAN = 0xFFDA
@@ -57,7 +56,9 @@ def read_jpeg(data: bytes) -> Header | None:
                         f"a JPEG of {bits} bits per colour; only 8 can be decoded", reason=reasons.UNSUPPORTED
                     )
                 check_size(width, height)
-                return _describe(width, height, metadata) if metadata else Header(width, height, "jpeg")
+                header = _describe(width, height, metadata) if metadata else Header(width, height, "jpeg")
+                header.frame = position
+                return header
             if marker in _WITH_METADATA:
                 block = data[position + 4 : position + 2 + length]
                 if len(block) < length - 2:
@@ -122,32 +123,29 @@ def strip_jpeg(data: bytes) -> bytes:
     return b"".join([*kept, data[position:]])
 
 
-def check_scans(data: bytes, width: int, height: int) -> None:
-    """Refuse a JPEG whose many scans would cost more than one pass over its pixels is worth.
+def check_scans(data: bytes, header: Header) -> None:
+    """Refuse a JPEG whose many scans would cost more than its pixels are worth.
 
     Raises:
         ImageError: too_costly.
     """
-    scan = _find_many_scans(data)
+    scan = _find_many_scans(data, header.frame)
     if scan is not None:
-        most = max(MAX_SCANS, MAX_SCANNED_PIXELS // (width * height))
+        most = max(MAX_SCANS, MAX_SCANNED_PIXELS // (header.width * header.height))
         scans = data.count(_SCAN_BYTES, scan)  # which may count some that are none
         if scans > most and (scans := _count_scans(data, scan)) > most:
-            raise refuse_costly(f"a JPEG of {width} x {height} pixels in {scans:,} scans")
+            raise refuse_costly(f"a JPEG of {header.width} x {header.height} pixels in {scans:,} scans")
 
 
-def _find_many_scans(data: bytes) -> int | None:
+def _find_many_scans(data: bytes, frame: int) -> int | None:
     """Return where the first scan begins, when others may follow: it is progressive, or lacks some of the colours."""
-    position = 2
-    components = _MOST_COMPONENTS
-    progressive = False
     try:
+        position = frame
         for _ in range(MAX_SEGMENTS):
             marker, length = _SEGMENT(data, position)
             if marker == _START_OF_SCAN:
-                return position if progressive or data[position + 4] < components else None
-            if marker in _START_OF_FRAME:
-                progressive, components = marker in _PROGRESSIVE, data[position + 9]
+                alone = data[position + 4] == data[frame + 9] and data[frame + 1] not in _PROGRESSIVE
+                return None if alone else position
             position = _next_marker(data, position, marker, length)
     except (struct.error, IndexError):
         return None  # decoders say what is wrong with it
