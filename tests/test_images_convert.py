@@ -298,6 +298,7 @@ def test_a_very_wide_image_keeps_one_row(codec: str) -> None:
 @both_codecs
 def test_a_side_that_the_format_cannot_hold_is_unsupported(codec: str) -> None:
     assert reason_of(encode(Image.new("RGB", (30_000, 5)), "PNG"), format="webp", codec=codec) == "unsupported"
+    assert reason_of(encode(Image.new("RGB", (66_000, 5)), "PNG"), format="jpg", codec=codec) == "unsupported"
 
 
 @both_codecs
@@ -400,12 +401,11 @@ def test_check_returns_the_size(photo: Image.Image, format: str, codec: str) -> 
     assert check_image(encode(photo, format), codec) == (300, 200)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(
-    st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"]),
+    st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF"]),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),
 )
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of odd metadata
 def test_no_damage_raises_anything_but_image_error(format: str, changes: list[tuple[float, int]]) -> None:
     data = bytearray(encode(Image.linear_gradient("L").convert("RGB").resize((40, 30)), format))
     for place, value in changes:
@@ -433,3 +433,22 @@ def test_versions_name_every_library() -> None:
     assert {"pillow", "libjpeg_turbo"} <= codec_versions("pillow").keys()
     assert {"simplejpeg", "cykooz.resizer"} <= codec_versions("fast").keys()
     assert all(codec_versions("fast").values())
+
+
+@both_codecs
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MemoryError, "out_of_memory"), (SystemError, "corrupt"), (RecursionError, "corrupt"), (EOFError, "truncated")],
+)
+def test_whatever_decoders_raise_is_the_reason_of_the_image(
+    photo: Image.Image, format: str, codec: str, error: type[Exception], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode(photo, format)
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("simplejpeg.decode_jpeg", fail)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    assert reason_of(data, codec=codec) == reason

@@ -179,10 +179,33 @@ def test_damaged_headers_have_a_reason(data: bytes, reason: str) -> None:
     ("format", "offset", "layout"),
     [("png", 16, ">II"), ("gif", 6, "<HH"), ("bmp", 18, "<ii")],
 )
-def test_huge_declared_sizes_are_only_numbers(format: str, offset: int, layout: str) -> None:
+def test_large_declared_sizes_are_only_numbers(format: str, offset: int, layout: str) -> None:
     data = bytearray(encode(format, mode="L"))
     struct.pack_into(layout, data, offset, 60_000, 65_000)
     assert read_header(bytes(data)) == Header(60_000, 65_000, format)
+
+
+@pytest.mark.parametrize(
+    ("format", "offset", "layout"),
+    [("png", 16, ">I"), ("png", 20, ">I"), ("bmp", 18, "<I"), ("tiff", 18, "<I"), ("jpeg2000", 52, ">I")],
+)
+def test_a_side_that_no_row_can_hold_has_a_reason(format: str, offset: int, layout: str, tmp_path: Path) -> None:
+    data = bytearray(encode(format, mode="L"))
+    assert struct.unpack_from(layout, data, offset)[0] in SIZE
+    struct.pack_into(layout, data, offset, 2**31 + 1)
+    assert reason_of(bytes(data)) == "too_many_pixels"
+    with pytest.raises(ImageError, match="more than an image can have"):
+        read_from_file(tmp_path / "image", bytes(data))
+
+
+def test_a_file_of_more_than_two_gibibytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    with open(tmp_path / "image.jpg", "w+b") as file:
+        file.write(encode("jpeg"))
+        file.truncate(2**31 + 1)
+        with pytest.raises(ImageError) as caught:
+            read_file_header(file.fileno(), 2**31 + 1)
+        assert caught.value.reason == "too_costly"
+        assert read_file_header(file.fileno(), 2**31) == Header(*SIZE, "jpeg")
 
 
 @settings(max_examples=300, deadline=None)

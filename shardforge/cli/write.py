@@ -77,6 +77,20 @@ def _read_budget(context: click.Context, option: click.Parameter, value: str) ->
 @click.option("--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="Of JPEG and WebP.")
 @click.option("--passthrough", is_flag=True, help="Copy the bytes of images that need no change.")
 @click.option(
+    "--colour",
+    type=click.Choice(["srgb", "keep"]),
+    default="srgb",
+    show_default=True,
+    help="Bring the colours of ICC profiles to sRGB, or keep them and embed the profile.",
+)
+@click.option(
+    "--sixteen-bit",
+    type=click.Choice(["auto", "full", "range"]),
+    default="auto",
+    show_default=True,
+    help="Which 8 bits of 16-bit samples are written: those in use, the upper ones, or the image's own range.",
+)
+@click.option(
     "--max-pixels", type=click.IntRange(min=1), default=200_000_000, show_default=True, help="Refuse larger images."
 )
 @click.option(
@@ -223,6 +237,8 @@ def _read_options(db: Path, out: Path, choices: dict[str, Any]) -> WriteOptions:
             max_pixels=choices["max_pixels"],
             passthrough=choices["passthrough"],
             codec=codec,
+            colour=choices["colour"],
+            sixteen_bit=choices["sixteen_bit"],
         ),
         splits=() if choices["splits"] is None else _read_list("--splits", choices["splits"]),
         split_run=run,

@@ -34,6 +34,7 @@ def print_report(out: Path, report: WriteReport, part: str | None, *, as_json: b
                 "homonyms": report.homonyms,
                 "spellings": report.spellings,
                 "textless": report.textless,
+                "fewer_bits": report.fewer_bits,
                 "passing": dict(report.passing.most_common()),
                 "complete": report.complete,
             }
@@ -74,6 +75,11 @@ def _iter_remarks(report: WriteReport) -> Iterator[str]:
     if report.textless:
         samples = count_of(report.textless, "sample has", "samples have")
         yield f"Warning: {samples} empty texts: nothing is known of the taxon"
+    if report.fewer_bits:
+        images = count_of(
+            report.fewer_bits, "image of 16 bits was taken for one", "images of 16 bits were taken for ones"
+        )
+        yield f"Warning: {images} of fewer bits, since no value needs more; --sixteen-bit full takes the upper 8 bits"
     if report.small:
         images = count_of(
             report.small, "image is smaller than --size and was", "images are smaller than --size and were"

@@ -22,6 +22,7 @@ from shardforge.dataset.tarwriter import ShardWriter
 from shardforge.errors import DatasetError, ImageError
 from shardforge.files import atomic_write, explain_os_error, sha256_file
 from shardforge.images.convert import Conversion, Converted
+from shardforge.images.depth import FEWER_BITS
 from shardforge.reasons import INTERNAL_ERROR, PASSING
 from shardforge.records import RANKS
 from shardforge.taxonomy.text import make_text
@@ -53,7 +54,11 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What came of a shard: `kept` as it was, or written; `faults` are notes on images that met a fault of ours."""
+    """What came of a shard: `kept` as it was, or written.
+
+    `faults` are notes on images that met a fault of ours; `fewer_bits` counts those whose 16-bit samples were taken for
+    ones of fewer bits.
+    """
 
     path: str
     kept: bool
@@ -62,6 +67,7 @@ class ShardResult:
     small: int
     bad: dict[str, str]
     faults: tuple[str, ...] = ()
+    fewer_bits: int = 0
 
 
 def write_shard(task: ShardTask) -> ShardResult:
@@ -87,7 +93,9 @@ def write_shard(task: ShardTask) -> ShardResult:
 
 def _result(receipt: Receipt, *, kept: bool) -> ShardResult:
     faults = tuple(receipt.notes[key] for key, reason in receipt.bad.items() if reason == INTERNAL_ERROR)
-    return ShardResult(receipt.path, kept, receipt.samples, receipt.bytes, receipt.small, receipt.bad, faults)
+    fewer_bits = sum(FEWER_BITS in note for key, note in receipt.notes.items() if key not in receipt.bad)
+    counts = (receipt.samples, receipt.bytes, receipt.small)
+    return ShardResult(receipt.path, kept, *counts, receipt.bad, faults, fewer_bits)
 
 
 def _can_keep(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard, receipt: Receipt) -> bool:
@@ -130,6 +138,8 @@ def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> 
                 notes[row["key"]] = str(image)
             else:
                 small += _is_small(image, options.conversion)
+                if image.notes:
+                    notes[row["key"]] = "; ".join(image.notes)
                 writer.add_sample(row["key"], (image.data, *(make_member(name, row, texts) for name in members)))
         sha256 = writer.finish()
         _check_expected(task, shard, sha256, [notes[key] for key in bad])

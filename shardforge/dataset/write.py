@@ -47,7 +47,8 @@ class WriteReport:
     `homonyms` are the names of the classes that share a name and were told apart by higher ranks; `spellings` the names
     in several spellings, and those of no taxon (see `list_spellings`); `textless` samples have empty text members,
     since nothing is known of their taxon; `passing` images were not written for reasons that may be gone the next time;
-    `faults` are notes on images that met a fault of this package.
+    `faults` are notes on images that met a fault of this package. The 16-bit samples of `fewer_bits` images were taken
+    for ones of fewer bits.
     """
 
     written: int = 0
@@ -61,6 +62,7 @@ class WriteReport:
     textless: int = 0
     passing: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
+    fewer_bits: int = 0
     complete: bool = False
 
     def add(self, result: ShardResult) -> None:
@@ -74,6 +76,7 @@ class WriteReport:
         self.outcomes.update(result.bad.values())
         self.passing.update(reason for reason in result.bad.values() if reason in PASSING)
         self.faults += result.faults
+        self.fewer_bits += result.fewer_bits
 
 
 def prepare_plan(mapping: MappingDatabase, out: Path, options: WriteOptions, *, replace: bool = False) -> Plan:

@@ -21,9 +21,9 @@ from shardforge.duplicates.extra import phash
 from shardforge.errors import ImageError
 from shardforge.executors import TaskResult
 from shardforge.executors.items import begin_item
-from shardforge.images.convert import DEFAULT_MAX_PIXELS, choose_codec, open_codec
+from shardforge.images.convert import choose_codec, open_codec, read_bounded_header
 from shardforge.images.geometry import plan_resize
-from shardforge.images.header import read_file_header, read_whole_header
+from shardforge.images.header import read_file_header
 from shardforge.images.pixels import turn_upright
 from shardforge.records import HASH_DIGITS
 from shardforge.sources.reading import file_path, read_record
@@ -107,12 +107,10 @@ def hash_image(data: bytes) -> tuple[str, int]:
         ImageError: `reason` says why it cannot be decoded.
     """
     codec = open_codec(choose_codec("auto"))
-    header = read_whole_header(data)
-    if header.width * header.height > DEFAULT_MAX_PIXELS:
-        raise ImageError(f"{header.width} x {header.height} pixels are too many", reason=reasons.TOO_MANY_PIXELS)
+    header = read_bounded_header(data)
     geometry = plan_resize((header.width, header.height), (_SIDE, _SIDE), "squash", upscale=True)
     frame = codec.decode(data, header, geometry.decoder_scale(), draft=True)
-    small = turn_upright(codec.resize(frame, geometry), header.orientation).convert("L")
+    small = turn_upright(frame.to_srgb(codec.resize(frame, geometry)), header.orientation).convert("L")
     found = phash(small, hash_size=_HASH_SIZE, highfreq_factor=_FREQUENCIES)
     return str(found), _measure_quality(small)
 

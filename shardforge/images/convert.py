@@ -8,16 +8,20 @@ from importlib import import_module
 
 from shardforge import reasons
 from shardforge.errors import ImageError, UsageError
+from shardforge.images.colour import COLOUR_MODES, RGB
+from shardforge.images.depth import SIXTEEN_BIT_MODES
 from shardforge.images.geometry import RESIZE_MODES, Geometry, Size, plan_resize
 from shardforge.images.header import Header, read_whole_header
-from shardforge.images.pillow_codec import PillowCodec
+from shardforge.images.limits import refuse_memory
+from shardforge.images.notes import add_note, collecting_notes
+from shardforge.images.pillow_codec import Frame, PillowCodec
 from shardforge.images.pixels import pad_to, turn_upright
 
 #: Output formats: the suffix of members, and Pillow's name of the format.
 FORMATS = {"jpg": "jpeg", "png": "png", "webp": "webp"}
 CODECS = ("fast", "pillow")
 #: Raised when this package converts an image to other bytes than before.
-REVISION = "1"
+REVISION = "2"
 DEFAULT_MAX_PIXELS = 200_000_000
 
 _DRAFT_SHRINKAGE = 1.5  # from here on, what plain colour upsampling loses is gone after the resize
@@ -37,6 +41,9 @@ class Conversion:
         max_pixels: larger images are refused before they are decoded.
         passthrough: return the input's bytes where format, size, orientation and pixels already are as asked.
         codec: one of `CODECS`.
+        colour: one of `COLOUR_MODES`: bring colours to sRGB, or leave them and embed the profile that they have. That
+            of grey or CMYK cannot describe the RGB that is written: such colours go to sRGB in any case.
+        sixteen_bit: one of `SIXTEEN_BIT_MODES`.
     """
 
     size: Size | None = None
@@ -47,12 +54,16 @@ class Conversion:
     max_pixels: int = DEFAULT_MAX_PIXELS
     passthrough: bool = False
     codec: str = "fast"
+    colour: str = "srgb"
+    sixteen_bit: str = "auto"
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ("resize mode", self.resize, RESIZE_MODES),
             ("format", self.format, FORMATS),
             ("codec", self.codec, CODECS),
+            ("colour", self.colour, COLOUR_MODES),
+            ("sixteen-bit mode", self.sixteen_bit, SIXTEEN_BIT_MODES),
         ):
             if value not in known:
                 raise UsageError(f"unknown {name} {value!r}; choose one of {', '.join(known)}")
@@ -64,11 +75,20 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """An encoded image: its bytes and its size in pixels as stored."""
+    """An encoded image.
+
+    Attributes:
+        data: its bytes.
+        width: pixels as stored.
+        height: pixels as stored.
+        notes: what there is to say about the file that it was made of: damaged metadata, colours or bits that were
+            assumed, words of libraries.
+    """
 
     data: bytes
     width: int
     height: int
+    notes: tuple[str, ...] = ()
 
 
 def convert_image(data: bytes, conversion: Conversion) -> Converted:
@@ -80,28 +100,47 @@ def convert_image(data: bytes, conversion: Conversion) -> Converted:
         ImageError: `reason` says why the image cannot be used.
     """
     header = read_bounded_header(data, conversion.max_pixels)
+    with collecting_notes(header.notes) as notes:
+        try:
+            encoded, size = _convert(data, header, conversion)
+        except MemoryError as error:
+            raise refuse_memory(header.format) from error
+        return Converted(encoded, *size, notes.texts)
+
+
+def _convert(data: bytes, header: Header, conversion: Conversion) -> tuple[bytes, Size]:
     codec = open_codec(conversion.codec)
     stored_size = (header.width, header.height)
     upright_size = stored_size[::-1] if header.swaps_axes else stored_size
     geometry = plan_resize(upright_size, conversion.size, conversion.resize, upscale=conversion.upscale)
     unchanged = conversion.passthrough and _is_as_asked(header, geometry, conversion)
-    if unchanged and codec.decode(data, header, _CHECK_SCALE).native:
-        return Converted(data, *stored_size)
+    if unchanged and _keeps(codec.decode(data, header, _CHECK_SCALE), conversion):
+        return data, stored_size
     stored = geometry.swap_axes() if header.swaps_axes else geometry
     draft = stored.shrinkage() >= _DRAFT_SHRINKAGE
-    image = codec.resize(codec.decode(data, header, stored.decoder_scale(), draft=draft), stored)
+    frame = codec.decode(data, header, stored.decoder_scale(), draft=draft, sixteen_bit=conversion.sixteen_bit)
+    image = codec.resize(frame, stored)
+    profile = None
+    if conversion.colour == "keep" and frame.colours is not None and frame.colours.kind == RGB:
+        profile = frame.colours.profile
+    else:
+        image = frame.to_srgb(image)
     # On the small image: to turn a photo before it is resized costs more than the resize.
     image = pad_to(turn_upright(image, header.orientation), geometry.canvas)
-    return Converted(codec.encode(image, conversion.format, conversion.quality), *image.size)
+    return codec.encode(image, conversion.format, conversion.quality, profile), image.size
 
 
 def check_image(data: bytes, codec: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Size:
     """Decode all of an image's data and return its width and height in stored pixels.
 
+    What there is to say about it goes to the notes that `collecting_notes` opened, if it did.
+
     Raises:
         ImageError: `reason` says why the image cannot be used.
     """
     header = read_bounded_header(data, max_pixels)
+    for text in header.notes:
+        add_note(text)
     open_codec(codec).decode(data, header, _CHECK_SCALE)
     return header.width, header.height
 
@@ -166,3 +205,8 @@ def _is_as_asked(header: Header, geometry: Geometry, conversion: Conversion) -> 
     """Whether, as far as the header tells, nothing needs to change."""
     same_format = header.format == FORMATS[conversion.format]
     return same_format and header.orientation == 1 and not geometry.changes((header.width, header.height))
+
+
+def _keeps(frame: Frame, conversion: Conversion) -> bool:
+    """Whether the pixels of a file are such as would be written."""
+    return frame.native and (frame.in_srgb or conversion.colour == "keep")

@@ -17,8 +17,11 @@ import simplejpeg
 from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 
+from shardforge.images.colour import GREY, RGB, find_colours
+from shardforge.images.containers.base import Header
+from shardforge.images.containers.jpeg import check_scans, embed_profile
 from shardforge.images.geometry import Box, Size
-from shardforge.images.header import Header
+from shardforge.images.limits import refuse_memory
 from shardforge.images.pillow_codec import Frame, PillowCodec
 
 _BYTES_PER_PIXEL = 4
@@ -55,32 +58,38 @@ class FastCodec(PillowCodec):
         """Return the versions of every library that can change an output byte."""
         return super().versions() | {name: version(name) for name in ("simplejpeg", "cykooz.resizer")}
 
-    def decode(self, data: bytes, header: Header, scale: int = 1, *, draft: bool = False) -> Frame:
+    def decode(
+        self, data: bytes, header: Header, scale: int = 1, *, draft: bool = False, sixteen_bit: str = "auto"
+    ) -> Frame:
         """Decode as Pillow does; whatever libjpeg complains about, or has no RGB for, is left to Pillow's judgement."""
         frame = self._decode_jpeg(data, header, scale, draft) if header.format == "jpeg" else None
-        return frame or super().decode(data, header, scale)
+        return frame or super().decode(data, header, scale, sixteen_bit=sixteen_bit)
 
-    def encode(self, image: Image.Image, format: str, quality: int) -> bytes:
-        """Encode as Pillow does."""
+    def _encode(self, image: Image.Image, format: str, quality: int, profile: bytes | None) -> bytes:
         if format != "jpg":
-            return super().encode(image, format, quality)
+            return super()._encode(image, format, quality, profile)
         pixels = np.frombuffer(image.tobytes("raw", "RGBX"), np.uint8)
         shaped = pixels.reshape(image.height, image.width, _BYTES_PER_PIXEL)
         encoded: bytes = simplejpeg.encode_jpeg(shaped, quality, "RGBX", "420")
-        return encoded
+        return encoded if profile is None else embed_profile(encoded, profile)
 
     def _decode_jpeg(self, data: bytes, header: Header, scale: int, draft: bool) -> Frame | None:
         width, height = -(-header.width // scale), -(-header.height // scale)  # libjpeg rounds up
+        check_scans(data, header)
         try:
             stored_height, stored_width, colours, _ = simplejpeg.decode_jpeg_header(data)
             if (stored_width, stored_height) != (header.width, header.height) or colours not in (*_RGB_COLOURS, "Gray"):
                 return None
             memory = self._own.memory(width * height * _BYTES_PER_PIXEL)
             simplejpeg.decode_jpeg(data, "RGBX", fastupsample=draft, min_height=height, min_width=width, buffer=memory)
-        except ValueError:
+        except MemoryError as error:
+            raise refuse_memory("jpeg") from error
+        except Exception:
             return None
         shared = pa.Array.from_buffers(pa.uint8(), memory.size, [None, pa.py_buffer(memory)])
-        return Frame(Image.fromarrow(shared, "RGB", (width, height)), scale, colours in _RGB_COLOURS)
+        kind = RGB if colours in _RGB_COLOURS else GREY
+        image = Image.fromarrow(shared, "RGB", (width, height))
+        return Frame(image, scale, kind == RGB, None if header.profile is None else find_colours(header, kind))
 
     def _resample(self, image: Image.Image, size: Size, box: Box) -> Image.Image:
         left, top, right, bottom = box

@@ -27,13 +27,14 @@ _codec = open_codec(choose_codec("auto"))
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """Return an image, upright, in mode RGB and with memory of its own.
+    """Return an image, upright, in sRGB (mode RGB) and with memory of its own.
 
     Raises:
         ImageError: it cannot be decoded; `reason` says why.
     """
     header = read_bounded_header(data)
-    return turn_upright(_codec.decode(data, header).image, header.orientation).copy()
+    frame = _codec.decode(data, header)
+    return turn_upright(frame.to_srgb(frame.image), header.orientation).copy()
 
 
 class Normalise(NamedTuple):
@@ -59,7 +60,7 @@ class Resizer(threading.local):
         """Decode an image and write the pixels of `box`, made upright, into `out`: shape [3, height, width].
 
         A JPEG is decoded at 1/2, 1/4 or 1/8 where the box still has two pixels for each one that is made. The resize is
-        bilinear and antialiased.
+        bilinear and antialiased; what comes of it is brought to sRGB.
 
         Raises:
             ImageError: the image cannot be decoded; `reason` says why.
@@ -68,17 +69,22 @@ class Resizer(threading.local):
         frame = _codec.decode(data, header, scale)
         image = turn_upright(frame.image, header.orientation)
         left, top, right, bottom = (edge / frame.scale for edge in box)
-        colours = self._resample(image, (left, top, right, bottom), flip)
+        resized = self._resample(image, (left, top, right, bottom))
+        planes = self._split(frame.to_srgb(resized), flip)
         if self._normalises:
-            self._bytes[...] = colours
+            self._bytes[...] = planes
             np.multiply(self._bytes, self._factor, out=out)
             out -= self._shift
         else:
-            out[...] = colours
+            out[...] = planes
 
-    def _resample(self, image: Image.Image, box: Box, flip: bool) -> Colours:
-        """Return the resized colours, mirrored where `flip` is, valid until the next call."""
-        pixels = np.asarray(image.resize(self.size, Image.Resampling.BILINEAR, box))
+    def _resample(self, image: Image.Image, box: Box) -> Image.Image:
+        """Return the resized box, valid until the next call."""
+        return image.resize(self.size, Image.Resampling.BILINEAR, box)
+
+    def _split(self, resized: Image.Image, flip: bool) -> Colours:
+        """Return the colours of a resized image, mirrored where `flip` is, valid until the next call."""
+        pixels = np.asarray(resized)
         return np.moveaxis(pixels[:, ::-1] if flip else pixels, -1, 0)
 
 
@@ -98,10 +104,15 @@ class FastResizer(Resizer):
         self._resized = Image.fromarrow(shared, "RGB", size)
         self._mirrored = _allocate(size)[1]
 
-    def _resample(self, image: Image.Image, box: Box, flip: bool) -> Colours:
+    def _resample(self, image: Image.Image, box: Box) -> Image.Image:
         left, top, right, bottom = box
         self._options.crop_box = self._make_box(left, top, right - left, bottom - top)
         self._cykooz.resize_pil(image, self._resized, self._options)
+        return self._resized
+
+    def _split(self, resized: Image.Image, flip: bool) -> Colours:
+        if resized is not self._resized:
+            return super()._split(resized, flip)
         if flip:
             self._mirrored[0] = self._colours[0, :, ::-1]
         return self._mirrored if flip else self._colours

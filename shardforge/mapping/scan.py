@@ -167,7 +167,8 @@ def _read_entry(fd: int, size: int, offset: int, block: memoryview | None) -> _S
 
 
 def _describe(header: Header, content_hash: str | None) -> _Scanned:
-    return _Scanned(header.width, header.height, header.format, header.orientation, content_hash)
+    note = "; ".join(header.notes) or None
+    return _Scanned(header.width, header.height, header.format, header.orientation, content_hash, note=note)
 
 
 def _hash_content(fd: int, size: int, offset: int, block: memoryview) -> str:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from shardforge import reasons
 from shardforge.errors import ImageError, UsageError
+from shardforge.images.limits import MAX_ENCODED_BYTES
 from shardforge.loader.dataset import KEY, ShardDataset, Transform
 from shardforge.loader.storage import ShardReader
 from shardforge.loader.storage.local import LocalStorage
@@ -89,6 +90,8 @@ class FileDataset(ShardDataset):
         key = self.index.key(sample)
         if not os.access(path_from_text(key), os.R_OK):
             return ImageError(f"{key}: is gone, or cannot be read any more; put it back", reason=reasons.VANISHED)
+        if os.path.getsize(path_from_text(key)) > MAX_ENCODED_BYTES:
+            return ImageError(f"{key}: is too large for an image; take it away", reason=reasons.TOO_COSTLY)
         if error.reason == reasons.TOO_MANY_PIXELS:
             return ImageError(
                 f"{key}: is too large to be decoded; take it away, or make it smaller", reason=error.reason
@@ -151,6 +154,7 @@ def _open_at_once(path: str, flags: int) -> int:
 def _read(key: str) -> bytes | None:
     try:
         with open(path_from_text(key), "rb", buffering=0, opener=_open_at_once) as file:
-            return file.readall()
+            # What is too large is not read; `explain` says so.
+            return file.readall() if os.fstat(file.fileno()).st_size <= MAX_ENCODED_BYTES else b""
     except OSError:
         return None

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from shardforge import reasons
 from shardforge.errors import ImageError, UsageError
-from shardforge.images.pixels import to_rgb
+from shardforge.images.opened import bring_to_srgb
 from shardforge.loader.pixels import open_resizer, transform_images
 from shardforge.loader.transforms import BatchTransform
 from shardforge.paths import path_from_text, path_to_text
@@ -94,7 +94,7 @@ def _read(name: str, picture: Picture) -> bytes:
     if isinstance(picture, Image.Image):
         stored = io.BytesIO()
         try:
-            to_rgb(ImageOps.exif_transpose(picture)).save(stored, "PNG", compress_level=0)
+            bring_to_srgb(picture).save(stored, "PNG", compress_level=0)
         except (OSError, SyntaxError, ValueError) as error:  # of a file that Pillow reads only now, or without pixels
             raise ImageError(f"{name}: cannot be read ({error})") from error
         return stored.getvalue()

@@ -1,0 +1,251 @@
+"""Files that would cost more than they may: what becomes of each, with little memory to be had."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+from image_files import PICTURE, box, chunk, empty_png, encode, grey_tags, png, tiff, with_tags
+
+#: Reads each file, then writes what its header and its pixels came to. Only 300 MiB more may be taken than are taken.
+JUDGE = """
+import json, resource, sys, warnings
+from pathlib import Path
+warnings.simplefilter("error")
+from shardforge.errors import ImageError
+from shardforge.images.convert import Conversion, check_image, convert_image
+from shardforge.images.header import read_file_header
+
+def reason(call, *arguments):
+    try:
+        call(*arguments)
+    except ImageError as error:
+        return error.reason
+    return "ok"
+
+def of_file(path):
+    with open(path, "rb") as file:
+        read_file_header(file.fileno(), path.stat().st_size)
+
+first = Path(sys.argv[1])
+convert_image((first / "0 plain").read_bytes(), Conversion((16, 16), format="webp"))
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (300 << 20),) * 2)
+found = {}
+for path in sorted(first.iterdir()):
+    found[path.name] = [reason(of_file, path)]
+    data = path.read_bytes()
+    for codec in ("fast", "pillow"):
+        found[path.name].append(reason(convert_image, data, Conversion((16, 16), codec=codec)))
+        found[path.name].append(reason(check_image, data, codec))
+    del data
+print(json.dumps(found))
+"""
+
+
+def gif(width: int, height: int, before: bytes = b"", screen: tuple[int, int] = (1, 1)) -> bytes:
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", *screen, 0, 0, 0)
+        + before
+        + b","
+        + struct.pack("<HHHHB", 0, 0, width, height, 0)
+        + b"\2\2\x4c\1\0;"
+    )
+
+
+def many_scans(scans: int) -> bytes:
+    """Return a progressive JPEG of 6.25 megapixels whose last scan follows again and again, empty."""
+    data = encode(PICTURE.resize((2500, 2500)), "JPEG", progressive=True, quality=30)
+    last = data.rindex(b"\xff\xda")
+    scan = data[last : last + 2 + int.from_bytes(data[last + 2 : last + 4], "big")]
+    return data[:-2] + scan * scans + data[-2:]
+
+
+@cache
+def bomb() -> bytes:
+    """Return what unpacks to 400 MB."""
+    packer = zlib.compressobj(1)
+    return b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(400)), packer.flush()])
+
+
+def jpeg2000(exponents: bytes = b"\4\4", tile: int = 12_000) -> bytes:
+    """Return a codestream of 12,000 x 12,000 pixels that has no data."""
+    size = struct.pack(">HIIIIIIIIH", 0, 12_000, 12_000, 0, 0, tile, tile, 0, 0, 1) + b"\7\1\1"
+    coding = b"\0\0\0\1\0\5" + exponents + b"\0\1"
+    quantisation = b"\x40" + b"\x40" * 16
+    segments = ((0x51, size), (0x52, coding), (0x5C, quantisation))
+    stream = b"\xff\x4f" + b"".join(struct.pack(">BBH", 0xFF, kind, 2 + len(body)) + body for kind, body in segments)
+    return stream + b"\xff\x90" + struct.pack(">HHIBB", 10, 0, 0, 0, 1) + b"\xff\x93\xff\xd9"
+
+
+def run_length(side: int) -> bytes:
+    head = struct.pack("<IiiHHIIIIII", 40, side, side, 1, 8, 1, 0, 0, 0, 256, 0)
+    return b"BM" + struct.pack("<III", 0, 0, 14 + 40 + 1024) + head + bytes(1024) + b"\0\0" * 100 + b"\0\1"
+
+
+HUGE = 2**31 + 1
+LONG = struct.pack("<I", 2**32 - 1)
+JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
+#: The file, what its header comes to, and what its pixels come to.
+CASES: dict[str, tuple[Callable[[], bytes], str, str]] = {
+    "0 plain": (lambda: encode(PICTURE, "JPEG"), "ok", "ok"),
+    # Sizes that no row can hold, and such as only a header may say.
+    "PNG, a side of 2^31": (lambda: empty_png(HUGE, 1), "too_many_pixels", "too_many_pixels"),
+    "PNG, 2^31 x 2^31": (lambda: empty_png(2**31 - 1, 2**31 - 1), "too_many_pixels", "too_many_pixels"),
+    "PNG, 2^31 in a row": (lambda: empty_png(2**31 - 1, 1), "ok", "too_many_pixels"),
+    "PNG, 60000 x 60000": (lambda: empty_png(60_000, 60_000), "ok", "too_many_pixels"),
+    "BMP": (
+        lambda: b"BM" + bytes(12) + struct.pack("<IIiHH", 40, 2**31, 5, 1, 24) + bytes(64),
+        "too_many_pixels",
+        "too_many_pixels",
+    ),
+    "TIFF": (lambda: tiff(grey_tags(2**32 - 1, 5, 8)), "too_many_pixels", "too_many_pixels"),
+    "BigTIFF": (
+        lambda: tiff(with_tags(grey_tags(5, 5, 8), (256, 16, 1, struct.pack("<Q", 2**40))), big=True),
+        "too_many_pixels",
+        "too_many_pixels",
+    ),
+    "GIF of 40 bytes": (lambda: gif(65_535, 65_535), "ok", "too_many_pixels"),
+    "GIF whose first frame is cleared": (
+        lambda: gif(65_535, 65_535, b"!\xf9\4\x09\0\0\0\0"),
+        "ok",
+        "too_many_pixels",
+    ),
+    "GIF whose screen is large": (lambda: gif(1, 1, screen=(65_535, 65_535)), "ok", "too_many_pixels"),
+    "JPEG 2000": (
+        lambda: JP2 + box(b"jp2h", box(b"ihdr", struct.pack(">IIHBBBB", HUGE, 5, 3, 7, 7, 0, 0))) + box(b"jp2c", b"x"),
+        "corrupt",
+        "corrupt",
+    ),
+    "JPEG 2000 codestream": (
+        lambda: jpeg2000().replace(struct.pack(">I", 12_000), LONG, 1),
+        "too_many_pixels",
+        "too_many_pixels",
+    ),
+    "PPM": (lambda: b"P6 4294967295 9 255\n", "too_many_pixels", "too_many_pixels"),
+    "WebP": (
+        lambda: b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff" * 6 + b"VP8L\0\0\0\0",
+        "too_many_pixels",
+        "too_many_pixels",
+    ),
+    # Sizes that may be, of files that cannot hold so much.
+    "PNG of 100 bytes": (lambda: empty_png(14_000, 14_000, zlib.compress(b"")), "ok", "truncated"),
+    "BMP of 54 bytes": (
+        lambda: b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 14_000, 14_000, 1, 24, 0) + bytes(20),
+        "ok",
+        "truncated",
+    ),
+    "TIFF of 100 bytes": (lambda: tiff(grey_tags(14_000, 14_000, 8)), "ok", "truncated"),
+    "PGM of 20 bytes": (lambda: b"P5 14000 14000 65535\n", "ok", "truncated"),
+    # Lengths and numbers that are not there.
+    "PNG, a text of 2^31 bytes": (
+        lambda: empty_png(8, 8)[:33] + struct.pack(">I", 2**31) + b"tEXt" + bytes(50),
+        "truncated",
+        "truncated",
+    ),
+    "TIFF, 2^32 values of each tag": (
+        lambda: tiff([(tag, 4, 2**32 - 1, b"\0\0\0\0") for tag in range(250, 400)]),
+        "corrupt",
+        "corrupt",
+    ),
+    "TIFF, 2^64 tags": (
+        lambda: b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, 2**64 - 1) + bytes(100),
+        "too_costly",
+        "too_costly",
+    ),
+    "TIFF, 2^32 strips": (
+        lambda: tiff(with_tags(grey_tags(5, 2**20 + 1, 8), (278, 4, 1, struct.pack("<I", 1)))),
+        "ok",
+        "too_costly",
+    ),
+    "TIFF, tiles of 2^32 pixels for one": (
+        lambda: tiff(
+            [
+                *(tag for tag in grey_tags(1, 1, 8) if tag[0] not in (273, 278, 279)),
+                *((tag, 4, 1, struct.pack("<I", 2**16)) for tag in (322, 323)),
+                *((tag, 4, 1, struct.pack("<I", 8)) for tag in (324, 325)),
+            ]
+        ),
+        "ok",
+        "too_costly",
+    ),
+    "JPEG 2000, a box of 2^63 bytes": (
+        lambda: JP2 + struct.pack(">I4sQ", 1, b"jp2h", 2**63) + bytes(60),
+        "truncated",
+        "truncated",
+    ),
+    "JPEG 2000, 12 million code blocks": (lambda: jpeg2000(b"\0\0"), "too_costly", "too_costly"),
+    "JPEG 2000, tiles of one pixel": (lambda: jpeg2000(tile=1), "too_costly", "too_costly"),
+    # Long ways to the size.
+    "JPEG, 70,000 empty segments": (
+        lambda: b"\xff\xd8" + b"\xff\xe5\0\2" * 70_000 + encode(PICTURE, "JPEG")[2:],
+        "too_costly",
+        "too_costly",
+    ),
+    "JPEG, 70 MB of fill bytes": (
+        lambda: b"\xff\xd8" + b"\xff" * 70_000_000 + encode(PICTURE, "JPEG")[2:],
+        "too_costly",
+        "too_costly",
+    ),
+    "PNG, 70,000 empty texts": (
+        lambda: png(chunk(b"tEXt", b"") * 70_000),
+        "too_costly",
+        "too_costly",
+    ),
+    "GIF, a comment of 300,000 blocks": (
+        lambda: gif(2, 2, b"!\xfe" + b"\1x" * 300_000 + b"\0"),
+        "too_costly",
+        "too_costly",
+    ),
+    "PPM, a comment of 70 MB": (
+        lambda: b"P6 #" + b"x" * 70_000_000 + b"\n2 2 255\n" + bytes(12),
+        "too_costly",
+        "too_costly",
+    ),
+    # Data that unpacks to much, or again and again.
+    "JPEG, 650 scans": (lambda: many_scans(640), "ok", "too_costly"),
+    "JPEG, 14 scans": (lambda: many_scans(4), "ok", "ok"),
+    "PNG, bombs beside the pixels": (
+        lambda: png(
+            *(
+                chunk(kind, keyword + bomb())
+                for kind, keyword in (
+                    (b"zTXt", b"Raw profile type exif\0\0"),
+                    (b"iCCP", b"profile\0\0"),
+                    (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0"),
+                )
+            )
+        ),
+        "ok",
+        "ok",
+    ),
+    "PPM of words": (lambda: b"P3 8000 8000 255 " + b"0 " * 10, "ok", "too_costly"),
+    "BMP of runs": (lambda: run_length(8000), "ok", "too_costly"),
+    # Sizes that may be, and are there, and do not fit into the memory that is left.
+    "PNG of 190 megapixels": (
+        lambda: encode(PICTURE.resize((1, 1)).resize((14_000, 13_500)), "PNG", compress_level=1),
+        "ok",
+        "out_of_memory",
+    ),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not bound the memory of a process so")
+def test_hostile_files_end_early_and_in_bounded_memory(tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    for name, (make, _, _) in CASES.items():
+        (files / name.replace("/", "-")).write_bytes(make())
+    judge = subprocess.run([sys.executable, "-c", JUDGE, files], capture_output=True, text=True, timeout=250)
+    assert judge.returncode == 0, judge.stderr
+    assert judge.stderr == ""
+    found = json.loads(judge.stdout)
+    assert found == {name: [header, *[pixels] * 4] for name, (_, header, pixels) in CASES.items()}
