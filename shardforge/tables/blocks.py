@@ -31,9 +31,10 @@ _Places = npt.NDArray[np.intp]
 
 
 class Block(NamedTuple):
-    """Whole rows of a table, the number of their first line, and how many lines they are."""
+    """Whole rows of a table: the bytes of `data` up to `end`, the number of their first line, and how many they are."""
 
     data: bytes
+    end: int
     line: int
     lines: int
 
@@ -67,15 +68,15 @@ def iter_blocks(
     while not final:
         new = read_full(stream, size)
         final = len(new) < size
-        data = rest + new
+        data = rest + new if rest else new
         try:
             end, opened = find_end(data, dialect, final=final)
         except QuoteError as error:
             raise explain_quote(place, data, line, error) from None
         if end:
-            block = Block(data[:end], line, count_lines(data[:end]))
-            yield block
-            line += block.lines
+            lines = count_lines(data, end)
+            yield Block(data, end, line, lines)
+            line += lines
         rest = data[end:]
         if len(rest) > max(BLOCK_BYTES, size):
             start = f", since {locate(data, opened, line)} has a quote that is left open" if opened is not None else ""
@@ -140,9 +141,9 @@ def find_first_end(data: bytes, dialect: Dialect, *, final: bool) -> int | None:
     return len(data) if final else None
 
 
-def count_lines(data: bytes) -> int:
-    r"""Return how many ends of lines there are in `data`."""
-    view = np.frombuffer(data, np.uint8)
+def count_lines(data: bytes, end: int | None = None) -> int:
+    r"""Return how many ends of lines there are in `data` up to `end`."""
+    view = np.frombuffer(data, np.uint8)[:end]
     lines = int(np.count_nonzero(view == _LF))
     if b"\r" in data:
         returns = view == _CR
@@ -152,9 +153,9 @@ def count_lines(data: bytes) -> int:
 
 def locate(data: bytes, offset: int, line: int) -> str:
     """Return "line L, column C" for a byte of `data`, whose first line has the number `line`; both from 1."""
-    before = data[:offset]
-    start = max(before.rfind(b"\n"), before.rfind(b"\r")) + 1
-    return f"line {line + count_lines(before[:start]):,}, column {len(before[start:].decode(errors='replace')) + 1:,}"
+    start = max(data.rfind(b"\n", 0, offset), data.rfind(b"\r", 0, offset)) + 1
+    column = len(data[start:offset].decode(errors="replace")) + 1
+    return f"line {line + count_lines(data, start):,}, column {column:,}"
 
 
 def find_swallowed(block: Block, dialect: Dialect, columns: int) -> str | None:
@@ -164,14 +165,15 @@ def find_swallowed(block: Block, dialect: Dialect, columns: int) -> str | None:
     """
     if not dialect.quoted or columns < 3:
         return None
-    opens, closes = _pair_quotes(block.data, _find(block.data, _QUOTE), dialect)
-    inside = np.searchsorted(opens, _find(block.data, _LF))
+    data = block.data[: block.end]
+    opens, closes = _pair_quotes(data, _find(data, _QUOTE), dialect)
+    inside = np.searchsorted(opens, _find(data, _LF))
     spans, lines = np.unique(inside[inside > 0], return_counts=True)
     for span in (spans[lines > _MANY_LINES] - 1).tolist():
-        rows = block.data[opens[span] : closes[span]].split(b"\n")[1:-1]
+        rows = data[opens[span] : closes[span]].split(b"\n")[1:-1]
         delimiter = dialect.delimiter.encode()
         if len(rows) >= _MANY_LINES and all(row.count(delimiter) == columns - 1 for row in rows):
-            return locate(block.data, int(opens[span]), block.line)
+            return locate(data, int(opens[span]), block.line)
     return None
 
 

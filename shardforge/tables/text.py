@@ -113,7 +113,7 @@ class TextTable:
         """
         for block in self._blocks():
             count = 0
-            for before, cells in self.dialect.iter_rows(self._decode(block.data, block.line)):
+            for before, cells in self.dialect.iter_rows(self._decode(block.data[: block.end], block.line)):
                 yield block.line + before, cells
                 count += 1
             self._check_swallowed(block, count)
@@ -153,8 +153,9 @@ class TextTable:
         import pyarrow as pa
         import pyarrow.csv as pacsv
 
-        # A mark at the beginning of a block is text, which Arrow would drop; an empty line before it is not.
-        data = b"\n" + block.data if block.data.startswith(_BOM) else block.data
+        data = pa.py_buffer(block.data).slice(0, block.end)
+        if block.data.startswith(_BOM):  # text where it is not at the beginning; behind an empty line Arrow keeps it
+            data = b"\n" + block.data[: block.end]
         read = pacsv.ReadOptions(column_names=list(map(str, range(len(self.names)))), block_size=len(data) + 1)
         parse = pacsv.ParseOptions(
             delimiter=self.dialect.delimiter,
@@ -174,12 +175,12 @@ class TextTable:
                 return None
             with suppress(csv.Error):
                 self._refuse_ragged(block)
-            self._decode(block.data, block.line)
+            self._decode(block.data[: block.end], block.line)
             raise
 
     def _refuse_ragged(self, block: Block) -> None:
         expected = len(self.names)
-        for before, cells in self.dialect.iter_rows(block.data.decode(errors="replace")):
+        for before, cells in self.dialect.iter_rows(block.data[: block.end].decode(errors="replace")):
             if len(cells) != expected:
                 row = shorten(self.dialect.delimiter.join(cells))
                 remedy = "quote cells with commas, mend the row"
