@@ -10,8 +10,8 @@
     │   └── ManifestError      `_info.json` is no JSON, or disagrees with itself
     │       └── ManifestMissingError   exit 2: there is none
     ├── BudgetExceededError    more bad images than `--max-bad` allows
-    └── TaskError              a unit of work failed for good; `.task` names it
-        └── WorkerLostError    it killed its worker process each time; `.how` and `.signal` say how
+    └── TaskError              a unit of work failed for good; `.task` names it, `.why` says why
+        └── WorkerLostError    it killed its worker process each time; `.signal` says how
 
 Every message says what is wrong, where, what was expected and what to do; what it quotes from a file is cut. Errors
 cross process borders, so each class survives pickling: one positional message, extras as keywords with defaults.
@@ -81,26 +81,26 @@ class BudgetExceededError(ShardforgeError):
 
 
 class TaskError(ShardforgeError):
-    """A unit of work failed for good after its retries; `task` names it."""
+    """A unit of work failed for good after its retries; `task` names it, `why` is what it came to by its own making."""
 
-    def __init__(self, message: str, *, task: str = "") -> None:
+    def __init__(self, message: str, *, task: str = "", why: str = "") -> None:
         super().__init__(message)
         self.task = task
+        self.why = why
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args[0], {"task": self.task})
+        return _rebuild, (type(self), self.args[0], {"task": self.task, "why": self.why})
 
 
 class WorkerLostError(TaskError):
-    """A unit of work killed its worker process at each try: `how`, and by which signal (0: by none)."""
+    """A unit of work killed its worker process at each try, by this signal (0: by none)."""
 
-    def __init__(self, message: str, *, task: str = "", how: str = "", signal: int = 0) -> None:
-        super().__init__(message, task=task)
-        self.how = how
+    def __init__(self, message: str, *, task: str = "", why: str = "", signal: int = 0) -> None:
+        super().__init__(message, task=task, why=why)
         self.signal = signal
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args[0], {"task": self.task, "how": self.how, "signal": self.signal})
+        return _rebuild, (type(self), self.args[0], {"task": self.task, "why": self.why, "signal": self.signal})
 
 
 def _rebuild(kind: type[ShardforgeError], message: str, extras: dict[str, Any]) -> ShardforgeError:

@@ -5,6 +5,12 @@ writing). They are a contract with users' queries: codes are added, never rename
 file that is away may be back tomorrow, a torn one stays torn.
 """
 
+from __future__ import annotations
+
+import signal
+
+from shardforge.errors import TaskError, WorkerLostError
+
 OK = "ok"
 
 # Found while listing or scanning a source.
@@ -83,3 +89,12 @@ BAD = frozenset(
 
 #: Reasons that may be gone the next time: what has one is tried again by the next run of the same command.
 PASSING = frozenset({VANISHED, UNREADABLE, CHANGED, TIMED_OUT})
+
+
+def explain_failure(error: TaskError, before: str | None = None) -> tuple[str, str]:
+    """Return the reason and the words for the one image that makes a task fail; `before` was its reason so far."""
+    if not isinstance(error, WorkerLostError):
+        return INTERNAL_ERROR, error.why
+    if error.signal == signal.SIGALRM:
+        return TOO_SLOW if before == TIMED_OUT else TIMED_OUT, error.why
+    return READER_KILLED, error.why

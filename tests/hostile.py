@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from shardforge.executors.base import TaskResult
 from shardforge.executors.local import LocalExecutor
 from shardforge.images import header
 
-#: The first bytes of such a file are `DO` and one of these.
-DO = b"\xff\xd8\xffdo:"
+#: Such a file is a whole JPEG with this behind it, and the name of an action.
+DO = b"do:"
 
 
 def raise_unforeseen() -> None:
@@ -43,9 +45,11 @@ ACTIONS: dict[str, Callable[[], Any]] = {
 
 
 def make_hostile(path: Path, action: str) -> None:
-    """Write a file that does `action` to who reads its header."""
+    """Write an image that does `action` to the workers of a `HostileExecutor`; for others it is a good one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(DO + action.encode())
+    Image.new("RGB", (40, 30), "teal").save(path)
+    with path.open("ab") as file:
+        file.write(DO + action.encode())
 
 
 class HostileExecutor(LocalExecutor):
@@ -62,6 +66,6 @@ def run_hostile(function: Callable[[Any], Any], task: Any) -> Any:
 
 
 def read_hostile(data: bytes, *arguments: Any, real: Callable[..., Any] = header.read_jpeg) -> Any:
-    if data.startswith(DO):
-        ACTIONS[data.removeprefix(DO).decode()]()
+    if (action := data.rpartition(DO)[2].decode("latin-1")) in ACTIONS:
+        ACTIONS[action]()
     return real(data, *arguments)

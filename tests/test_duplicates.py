@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hostile import HostileExecutor, make_hostile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
@@ -24,7 +25,7 @@ from shardforge.duplicates.bands import WORDS, Hashes, measure_distances
 from shardforge.duplicates.hashing import hash_image
 from shardforge.duplicates.search import find_nearest, link_hashes, list_pairs
 from shardforge.duplicates.sheet import caption
-from shardforge.duplicates.store import parse_hashes
+from shardforge.duplicates.store import count_unsearched, hash_contents, parse_hashes
 from shardforge.errors import UsageError
 from shardforge.mapping import open_mapping
 
@@ -317,3 +318,14 @@ def test_without_its_libraries_the_command_says_what_to_install(db: Path) -> Non
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert 'pip install "shardforge[duplicates]"' in result.stderr
+
+
+def test_an_image_that_kills_its_reader_costs_itself_and_is_remembered(tmp_path: Path, image_tree: Path) -> None:
+    make_hostile(image_tree / "birds" / "bad.jpg", "segfault")
+    db = tmp_path / "mapping.duckdb"
+    run("map", "--db", db, "--source", f"tree=folder:{image_tree}", "--workers", 0)
+    for failed in ({"reader_killed": 1}, {}):
+        with open_mapping(db, write=True) as mapping, HostileExecutor(1) as executor:
+            assert hash_contents(mapping, executor).failed == failed
+    with open_mapping(db) as mapping:
+        assert count_unsearched(mapping, 0) == {"reader_killed": 1}

@@ -258,7 +258,7 @@ def test_of_many_items_the_one_that_kills_its_worker_is_found(killer: str) -> No
         results = list(executor.run(go_through, [Batch(tuple(names)), Batch(("alone",))], retries=0))
     lost = [result for result in results if result.lost]
     assert [result.task.names for result in lost] == [(killer,)] * 3
-    assert all(result.lost and killer in result.lost.how for result in lost)
+    assert all(result.lost and killer in result.lost.why for result in lost)
     whole = sorted(name for result in results if not result.lost for name in result.unwrap())
     assert whole == sorted({*names, "alone"} - {killer})
 
@@ -284,6 +284,37 @@ def test_memory_beyond_a_workers_share_is_refused() -> None:
         (result,) = executor.run(allocate, [2 << 30], retries=0)
         assert "MemoryError" in str(result.error)
         assert [result.unwrap() for result in executor.run(allocate, [1 << 20])] == [1 << 20]
+
+
+def fail_at(batch: Batch) -> list[str]:
+    if "bad" in batch.names:
+        raise ArithmeticError("bad is not good")
+    return list(batch.names)
+
+
+def test_of_many_items_the_one_that_nobody_foresaw_is_found(any_executor: Executor) -> None:
+    results = list(any_executor.run(fail_at, [Batch(("a", "b", "bad", "c"))], retries=0))
+    assert [(result.task.names, result.failed.why) for result in results if result.failed] == [
+        (("bad",), "ArithmeticError: bad is not good")
+    ]
+    assert sorted(name for result in results if not result.failed for name in result.unwrap()) == ["a", "b", "c"]
+
+
+def lack_package(batch: Batch) -> None:
+    raise ModuleNotFoundError("No module named 'turbo'")
+
+
+def test_what_is_no_items_fault_is_charged_to_none(any_executor: Executor) -> None:
+    (result,) = any_executor.run(lack_package, [Batch(("a", "b"))])
+    assert result.failed is None
+    assert "a worker cannot import what it needs (No module named 'turbo')" in str(result.error)
+
+
+def test_workers_that_cannot_begin_are_no_items_fault() -> None:
+    with LocalExecutor(1, preload=["shardforge.no_such_module"]) as executor:
+        (result,) = executor.run(go_through, [Batch(("a", "b"))])
+    assert (result.failed, result.lost) == (None, None)
+    assert "exited with status 1" in str(result.error)
 
 
 def allocate(size: int) -> int:

@@ -349,7 +349,7 @@ def test_what_takes_too_long_is_tried_twice_and_then_when_asked(db: Path, image_
     specs = parse_sources([f"tree=folder:{image_tree}"])
     found = []
     for retry_bad in (False, False, False, True):
-        with open_mapping(db, write=True, create=True) as mapping, HostileExecutor(1, item_seconds=0.5) as executor:
+        with open_mapping(db, write=True, create=True) as mapping, HostileExecutor(1, item_seconds=2) as executor:
             report = map_sources(mapping, specs, executor, retry_bad=retry_bad)
         found.append((report.bad, report.changes["tree"].changed))
     slow = {"too_slow": 1}

@@ -25,6 +25,7 @@ QUERIES = [
     "count_long_tail",
     "list_duplicates",
     "list_failures",
+    "list_notes",
 ]
 
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import signal
 import subprocess
 import tarfile
 import tempfile
 import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from hostile import HostileExecutor, make_hostile
 from PIL import Image
 from pipeline import as_nobody, copy_images, manifest, prepare, run, shard_hashes, start, write
+
+from shardforge.dataset.budget import Budget
+from shardforge.dataset.options import WriteOptions
+from shardforge.dataset.write import WriteReport, write_dataset
+from shardforge.images.convert import Conversion
 
 
 @pytest.fixture
@@ -404,3 +413,89 @@ def test_order_is_a_seeded_shuffle(db: Path, tmp_path: Path) -> None:
         orders.append(pq.read_table(out / "index" / "train.parquet")["key"].to_pylist())
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[0]) == sorted(orders[2]) != orders[0]
+
+
+@pytest.fixture
+def hostile_db(tmp_path: Path, image_tree: Path) -> Path:
+    """The mapping of the tree, split, with hostile images named after what they do."""
+    for action in ("segfault", "hang", "memory", "unforeseen"):
+        make_hostile(image_tree / "birds" / f"{action}.jpg", action)
+    return prepare(tmp_path, f"tree=folder:{image_tree}", "--rule", "exact", "--val-split", 20)
+
+
+def write_hostile(db: Path, out: Path, *, workers: int = 2, **choices: Any) -> WriteReport:
+    with HostileExecutor(workers, item_seconds=2) as executor:
+        options = WriteOptions("shards", Conversion((32, 32), codec="pillow"), label="label", shard_samples=6)
+        return write_dataset(db, out, options, executor, budget=Budget(count=100), **choices)
+
+
+def test_images_that_kill_or_starve_their_reader_cost_themselves_alone(tmp_path: Path, hostile_db: Path) -> None:
+    out = tmp_path / "shards"
+    report = write_hostile(hostile_db, out)
+    lasting = {"reader_killed": 1, "internal_error": 1, "out_of_memory": 1}
+    assert report.outcomes == {"ok": 12, **lasting, "timed_out": 1}
+    assert report.passing == {"timed_out": 1}
+    assert report.faults == ["tree:birds/unforeseen.jpg: ValueError: nobody thought of this"]
+    with duckdb.connect(str(hostile_db), read_only=True) as connection:
+        notes = dict(connection.sql("SELECT i.path, n.note FROM notes AS n JOIN images AS i USING (key)").fetchall())
+    assert "SIGSEGV" in notes["birds/segfault.jpg"]
+    assert "SIGALRM" in notes["birds/hang.jpg"]
+    again = write_hostile(hostile_db, out)
+    assert again.outcomes == {"ok": 12, **lasting, "too_slow": 1}
+    assert (again.kept, again.written) == (3, 1)
+    for path in out.glob("*/*.tar"):
+        path.unlink()
+    assert write_hostile(hostile_db, out, workers=1).outcomes == {"ok": 12, **lasting, "timed_out": 1}
+
+
+def test_images_that_were_away_come_back(tmp_path: Path, image_tree: Path) -> None:
+    db = prepare(tmp_path, f"tree=folder:{image_tree}")
+    whole, out = tmp_path / "whole", tmp_path / "shards"
+    write(db, whole, "--name", "shards")
+    away = tmp_path / "away"
+    away.mkdir()
+    (image_tree / "birds" / "1.jpg").rename(away / "1.jpg")
+    (image_tree / "fish").rename(away / "fish")
+    (image_tree / "fish").write_text("a file where a folder was")
+    first = write(db, out, "--name", "shards")
+    assert "for a reason that may pass: 5 vanished" in first.stderr
+    problems = run("verify", out, "--db", db, "--workers", 0, code=1).stderr
+    assert "expected images in the shards, found 5 vanished" in problems
+    before = shard_hashes(out)
+    assert "0 shards written" in write(db, out, "--name", "shards").stdout
+    assert shard_hashes(out) == before
+    (image_tree / "fish").unlink()
+    (away / "fish").rename(image_tree / "fish")
+    (away / "1.jpg").rename(image_tree / "birds" / "1.jpg")
+    write(db, out, "--name", "shards")
+    assert shard_hashes(out) == shard_hashes(whole)
+    run("verify", out, "--db", db, "--workers", 0)
+
+
+@pytest.mark.parametrize("kind", ["folder", "wds", "zip"])
+def test_content_that_is_not_the_mappings_is_not_written(tmp_path: Path, image_tree: Path, kind: str) -> None:
+    root: Path = image_tree
+    if kind == "wds":
+        root = tmp_path / "t.tar"
+        with tarfile.open(root, "w") as archive:
+            archive.add(image_tree / "fish" / "0.jpg", "0.jpg")
+            archive.add(image_tree / "fish" / "1.jpg", "1.jpg")
+    source = f"s={kind}:{root}"
+    if kind == "zip":
+        root = tmp_path / "t.zip"
+        with zipfile.ZipFile(root, "w") as archive:
+            archive.write(image_tree / "fish" / "0.jpg", "1_1_eol.jpg")
+            archive.write(image_tree / "fish" / "1.jpg", "2_2_eol.jpg")
+        source = f"s=eol:{root}"
+    db = prepare(tmp_path, source, "--rule", "exact", "--val-split", 50)
+    file = image_tree / "fish" / "0.jpg" if kind == "folder" else root
+    status = file.stat()
+    data = bytearray(file.read_bytes())
+    place = data.index((image_tree / "fish" / "0.jpg").read_bytes()[-200:-150])
+    data[place] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = json.loads(write(db, tmp_path / "shards", "--label", "none", "--json").stdout)
+    # A zip knows the CRC-32 of its entries.
+    assert report["passing"] == {"changed": 1} or (kind == "zip" and report["outcomes"]["corrupt"] == 1)
+    assert sum(report["outcomes"].values()) == (12 if kind == "folder" else 2)

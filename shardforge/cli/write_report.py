@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shardforge.cli.options import count_of, print_json, print_table
+from shardforge.cli.options import count_of, print_json, print_table, warn_of_faults
+from shardforge.reasons import INTERNAL_ERROR, MEANING
 
 if TYPE_CHECKING:
     from shardforge.dataset.write import WriteReport
@@ -33,16 +34,17 @@ def print_report(out: Path, report: WriteReport, part: str | None, *, as_json: b
                 "homonyms": report.homonyms,
                 "spellings": report.spellings,
                 "textless": report.textless,
+                "passing": dict(report.passing.most_common()),
                 "complete": report.complete,
             }
         )
         return
-    from shardforge.reasons import MEANING
-
     outcomes = sorted(report.outcomes.items(), key=lambda outcome: (-outcome[1], outcome[0]))
     print_table(["outcome", "images", "meaning"], [[why, count, MEANING.get(why, "")] for why, count in outcomes])
     for remark in _iter_remarks(report):
         click.echo(remark, err=True)
+    if report.faults:
+        warn_of_faults(report.outcomes[INTERNAL_ERROR], report.faults[0])
     shards = count_of(report.written, "shard", "shards")
     samples = count_of(report.samples, "sample", "samples")
     click.echo(f"{shards} written, {report.kept:,} kept: {samples}, {report.bytes / 1e6:,.1f} MB")
@@ -53,6 +55,8 @@ def print_report(out: Path, report: WriteReport, part: str | None, *, as_json: b
 
 
 def _iter_remarks(report: WriteReport) -> Iterator[str]:
+    if passing := ", ".join(f"{count:,} {reason}" for reason, count in report.passing.most_common()):
+        yield f"Warning: for a reason that may pass: {passing}; the same command writes them once they are back"
     if unlabelled := report.outcomes["no_label"]:
         images = count_of(unlabelled, "image has no label and is", "images have no label and are")
         yield f"Warning: {images} left out"

@@ -94,6 +94,16 @@ def read_planned_rows(path: Path, row_group: int, columns: list[str] | None = No
     return _open_plan(path).read_row_group(row_group, columns)
 
 
+def read_plan_once(path: Path) -> Plan:
+    """Return the plan at `path`, parsed once in each process as long as it stays the same file."""
+    return _parsed_plan(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _parsed_plan(path: Path, modified: int) -> Plan:
+    return read_plan(path)
+
+
 def _open_plan(path: Path) -> pq.ParquetFile:
     return _cached_plan(str(path), path.stat().st_mtime_ns)
 

@@ -35,6 +35,7 @@ def record_dataset(
             ("shards", "dataset"),
             ("samples", "dataset"),
             ("outcomes", "dataset"),
+            ("notes", "dataset"),
         ):
             mapping.execute(f"DELETE FROM {table} WHERE {column} = $dataset", dataset=dataset)
         mapping.insert("datasets", _dataset_row(dataset, plan))
@@ -43,6 +44,8 @@ def record_dataset(
             index = build_index(shard, receipt, layout.plan)
             mapping.insert("samples", _sample_rows(dataset, shard.split, index))
             mapping.insert("outcomes", _outcome_rows(dataset, index["key"], receipt.bad))
+            if receipt.notes:
+                mapping.insert("notes", _note_rows(dataset, receipt.notes))
             progress("record", done, len(plan.shards))
         collect_planned(mapping, plan.options)
         mapping.execute(mapping.query("insert_outcomes"), dataset=dataset, name=plan.options.split_run)
@@ -100,3 +103,8 @@ def _outcome_rows(dataset: str, written: pa.ChunkedArray, bad: dict[str, str]) -
             "reason": pa.concat_arrays([pa.repeat(OK, len(written)), pa.array(bad.values(), pa.string())]),
         }
     )
+
+
+def _note_rows(dataset: str, notes: dict[str, str]) -> pa.Table:
+    columns = {"key": pa.array(notes, pa.string()), "note": pa.array(notes.values(), pa.string())}
+    return pa.table({"dataset": pa.repeat(dataset, len(notes)), **columns})

@@ -7,29 +7,25 @@ give the same tar on any machine, at any number of workers and threads.
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from shardforge.dataset.images import Refused, convert_rows, is_back
 from shardforge.dataset.layout import Layout
-from shardforge.dataset.plan import Plan, PlannedShard, read_plan, read_planned_rows
+from shardforge.dataset.plan import Plan, PlannedShard, read_plan_once, read_planned_rows
 from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.dataset.tarwriter import ShardWriter
 from shardforge.errors import DatasetError, ImageError
 from shardforge.files import atomic_write, explain_os_error, sha256_file
-from shardforge.images.convert import Conversion, Converted, convert_image
+from shardforge.images.convert import Conversion, Converted
+from shardforge.reasons import INTERNAL_ERROR, PASSING
 from shardforge.records import RANKS
-from shardforge.sources.reading import read_record
 from shardforge.taxonomy.text import make_text
 
-#: Records that a thread takes at a time: enough to make handing over cheap, few enough to keep all threads busy.
-_CHUNK = 16
-#: Chunks that may be finished or under way ahead of the one being packed, for each thread.
-_AHEAD = 4
 JSON_COLUMNS = (
     *("key", "source", "path", "label", "group_id", *RANKS),
     *("common_name", "license", "author", "url", "width", "height"),
@@ -41,8 +37,9 @@ _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 class ShardTask:
     """One shard to write into the dataset folder `out`: that with this `digest`, in this row group of its plan.
 
-    `threads` convert images side by side. `retry_bad` writes a finished shard again when some of its images could not
-    be written. `expected_sha256`, if given, is what the new shard must have: repair restores a shard or leaves it.
+    `threads` convert images side by side. A finished shard is written again when images that it misses for a passing
+    reason are back, with `retry_bad` when it misses any. The images of `refused` are not read. `expected_sha256`, if
+    given, is what the new shard must have: repair restores a shard or leaves it.
     """
 
     out: str
@@ -51,11 +48,12 @@ class ShardTask:
     threads: int = 1
     retry_bad: bool = False
     expected_sha256: str | None = None
+    refused: Refused = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What came of a shard: `kept` as it was, or written."""
+    """What came of a shard: `kept` as it was, or written; `faults` are notes on images that met a fault of ours."""
 
     path: str
     kept: bool
@@ -63,6 +61,7 @@ class ShardResult:
     bytes: int
     small: int
     bad: dict[str, str]
+    faults: tuple[str, ...] = ()
 
 
 def write_shard(task: ShardTask) -> ShardResult:
@@ -73,13 +72,13 @@ def write_shard(task: ShardTask) -> ShardResult:
             is no longer the one that the task is of.
     """
     layout = Layout(Path(task.out))
-    plan = _read_plan_once(layout.plan)
+    plan = read_plan_once(layout.plan)
     shard = plan.shards[task.row_group] if task.row_group < len(plan.shards) else None
     if shard is None or shard.digest != task.digest:
         raise DatasetError(f"{layout.plan}: another run replaced it; let that run end, then run this one again")
     receipt = find_receipt(layout, shard)
     try:
-        if receipt is not None and _can_keep(task, layout, shard, receipt):
+        if receipt is not None and _can_keep(task, layout, plan, shard, receipt):
             return _result(receipt, kept=True)
     except OSError as error:
         raise explain_os_error(error, layout.out / shard.path) from error
@@ -87,17 +86,30 @@ def write_shard(task: ShardTask) -> ShardResult:
 
 
 def _result(receipt: Receipt, *, kept: bool) -> ShardResult:
-    return ShardResult(receipt.path, kept, receipt.samples, receipt.bytes, receipt.small, receipt.bad)
+    faults = tuple(receipt.notes[key] for key, reason in receipt.bad.items() if reason == INTERNAL_ERROR)
+    return ShardResult(receipt.path, kept, receipt.samples, receipt.bytes, receipt.small, receipt.bad, faults)
 
 
-def _can_keep(task: ShardTask, layout: Layout, shard: PlannedShard, receipt: Receipt) -> bool:
+def _can_keep(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard, receipt: Receipt) -> bool:
     tar = layout.out / shard.path
     return (
         not (task.retry_bad and receipt.bad)
+        and all(receipt.bad.get(key) == refusal.reason for key, refusal in task.refused.items())
         and tar.is_file()
         and tar.stat().st_size == receipt.bytes
+        and not _may_gain(task, layout, plan, shard, receipt)
         and sha256_file(tar) == receipt.sha256
     )
+
+
+def _may_gain(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard, receipt: Receipt) -> bool:
+    """Whether images that the shard misses for a passing reason can be read now."""
+    passing = {key: reason for key, reason in receipt.bad.items() if reason in PASSING and key not in task.refused}
+    if not passing:
+        return False
+    rows = read_planned_rows(layout.plan, shard.row_group)
+    missing = rows.filter(pa.array([key in passing for key in rows["key"].to_pylist()]))
+    return any(is_back(row, plan.roots, passing[row["key"]]) for row in missing.to_pylist())
 
 
 def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> Receipt:
@@ -111,7 +123,8 @@ def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> 
     tar = layout.out / shard.path
     with atomic_write(tar, scratch=layout.scratch) as file:
         writer = ShardWriter(file, extensions)
-        for row, image in _convert_all(rows, plan.roots, options.conversion, task.threads):
+        images = convert_rows(rows, plan.roots, options.conversion, threads=task.threads, refused=task.refused)
+        for row, image in images:
             if isinstance(image, ImageError):
                 bad[row["key"]] = image.reason
                 notes[row["key"]] = str(image)
@@ -119,7 +132,7 @@ def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> 
                 small += _is_small(image, options.conversion)
                 writer.add_sample(row["key"], (image.data, *(make_member(name, row, texts) for name in members)))
         sha256 = writer.finish()
-        _check_expected(task, shard, sha256, notes)
+        _check_expected(task, shard, sha256, [notes[key] for key in bad])
     receipt = Receipt(
         path=shard.path,
         digest=shard.digest,
@@ -141,54 +154,14 @@ def _is_small(image: Converted, conversion: Conversion) -> bool:
     return conversion.resize in ("squash", "crop") and (image.width, image.height) != conversion.size
 
 
-def _check_expected(task: ShardTask, shard: PlannedShard, sha256: str, notes: dict[str, str]) -> None:
+def _check_expected(task: ShardTask, shard: PlannedShard, sha256: str, notes: list[str]) -> None:
     if task.expected_sha256 in (None, sha256):
         return
-    why = "; ".join(list(notes.values())[:3]) or "the source files or the libraries are not those of the first run"
+    why = "; ".join(notes[:3]) or "the source files or the libraries are not those of the first run"
     raise DatasetError(
         f"{shard.path}: cannot be restored to the same bytes ({why}); bring the sources back, "
         "or map, split and write the dataset again with --replace"
     )
-
-
-def _convert_all(
-    rows: Sequence[dict[str, Any]], roots: dict[str, str], conversion: Conversion, threads: int
-) -> Iterator[tuple[dict[str, Any], Converted | ImageError]]:
-    """Yield each row with its encoded image, or with what is wrong with it, in the order of the rows."""
-
-    def convert_chunk(start: int) -> list[Converted | ImageError]:
-        return [_convert(row, roots, conversion) for row in rows[start : start + _CHUNK]]
-
-    starts = range(0, len(rows), _CHUNK)
-    for start, images in zip(starts, _map_ordered(convert_chunk, starts, threads), strict=True):
-        yield from zip(rows[start : start + _CHUNK], images, strict=True)
-
-
-def _map_ordered(
-    function: Callable[[int], list[Converted | ImageError]], starts: range, threads: int
-) -> Iterator[list[Converted | ImageError]]:
-    if threads <= 1:
-        yield from map(function, starts)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[list[Converted | ImageError]]] = deque()
-        for start in starts:
-            pending.append(pool.submit(function, start))
-            if len(pending) >= threads * _AHEAD:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-
-def _convert(row: dict[str, Any], roots: dict[str, str], conversion: Conversion) -> Converted | ImageError:
-    try:
-        data = read_record(roots[row["source"]], row["path"], row["offset"], row["bytes"], row["mtime"])
-    except ImageError as error:
-        return error
-    try:
-        return convert_image(data, conversion)
-    except ImageError as error:
-        return ImageError(f"{row['source']}:{row['path']}: {error}", reason=error.reason)
 
 
 def make_member(name: str, row: dict[str, Any], texts: Mapping[str, str]) -> bytes | None:
@@ -212,13 +185,3 @@ def _make_json(row: dict[str, Any]) -> bytes:
     if row["metadata"] is not None:
         content["metadata"] = json.loads(row["metadata"])
     return _JSON.encode(content).encode()
-
-
-def _read_plan_once(path: Path) -> Plan:
-    """Return the plan at `path`, parsed once in each worker process."""
-    return _parsed_plan(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=1)
-def _parsed_plan(path: Path, modified: int) -> Plan:
-    return read_plan(path)

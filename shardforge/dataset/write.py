@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from shardforge.dataset.budget import Budget
 from shardforge.dataset.classes import list_homonyms
+from shardforge.dataset.images import find_killers
 from shardforge.dataset.index import build_index, index_schema, write_index
 from shardforge.dataset.layout import INDEX_SUFFIX, Layout
 from shardforge.dataset.lock import lock_dataset
@@ -30,7 +31,9 @@ from shardforge.dataset.spellings import list_spellings
 from shardforge.errors import BudgetExceededError, DatasetError, UsageError
 from shardforge.executors import Executor
 from shardforge.files import explain_os_error
-from shardforge.mapping import Mapping, open_mapping
+from shardforge.mapping import open_mapping
+from shardforge.mapping.base import Mapping as MappingDatabase
+from shardforge.reasons import OK, PASSING
 
 ProgressCall = Callable[[str, int, int], None]
 #: With this many shards for each worker, whole shards keep all cores busy to the end.
@@ -43,7 +46,8 @@ class WriteReport:
 
     `homonyms` are the names of the classes that share a name and were told apart by higher ranks; `spellings` the names
     in several spellings, and those of no taxon (see `list_spellings`); `textless` samples have empty text members,
-    since nothing is known of their taxon.
+    since nothing is known of their taxon; `passing` images were not written for reasons that may be gone the next time;
+    `faults` are notes on images that met a fault of this package.
     """
 
     written: int = 0
@@ -55,6 +59,8 @@ class WriteReport:
     homonyms: list[str] = field(default_factory=list)
     spellings: list[str] = field(default_factory=list)
     textless: int = 0
+    passing: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
     complete: bool = False
 
     def add(self, result: ShardResult) -> None:
@@ -64,11 +70,13 @@ class WriteReport:
         self.samples += result.samples
         self.bytes += result.bytes
         self.small += result.small
-        self.outcomes["ok"] += result.samples
+        self.outcomes[OK] += result.samples
         self.outcomes.update(result.bad.values())
+        self.passing.update(reason for reason in result.bad.values() if reason in PASSING)
+        self.faults += result.faults
 
 
-def prepare_plan(mapping: Mapping, out: Path, options: WriteOptions, *, replace: bool = False) -> Plan:
+def prepare_plan(mapping: MappingDatabase, out: Path, options: WriteOptions, *, replace: bool = False) -> Plan:
     """Plan the dataset in `out`, or find that the plan there is the same one.
 
     Raises:
@@ -113,9 +121,9 @@ def write_shards(
     total = sum(shard.samples for shard in shards)
     limit = budget.limit(total)
     progress("write", 0, total)
-    for result in executor.run(write_shard, tasks):
-        report.add(result.unwrap())
-        bad = sum(count for reason, count in report.outcomes.items() if reason != "ok")
+    for result in _run_tasks(executor, tasks, {shard.row_group: shard for shard in shards}):
+        report.add(result)
+        bad = sum(count for reason, count in report.outcomes.items() if reason != OK)
         progress("write", report.samples + bad, total)
         if bad > limit:
             raise BudgetExceededError(
@@ -124,6 +132,22 @@ def write_shards(
                 f"{Layout(out).private / 'shards'} say what is wrong: run again with a higher --max-bad to accept it"
             )
     return report
+
+
+def _run_tasks(
+    executor: Executor, tasks: Sequence[ShardTask], shards: Mapping[int, PlannedShard]
+) -> Iterator[ShardResult]:
+    """Yield what came of each shard; one that kills its writer is written without the images that do so."""
+    lost: list[ShardTask] = []
+    for result in executor.run(write_shard, tasks):
+        if result.lost is None:
+            yield result.unwrap()
+        else:
+            lost.append(result.task)
+    if lost:
+        killers = find_killers(Path(lost[0].out), [shards[task.row_group] for task in lost], executor)
+        again = [replace(task, threads=1, refused={**task.refused, **killers[task.row_group]}) for task in lost]
+        yield from (result.unwrap() for result in executor.run(write_shard, again))
 
 
 def finish_dataset(out: Path, plan: Plan, *, progress: ProgressCall) -> list[Receipt]:
@@ -255,4 +279,4 @@ def _remove_stale(layout: Layout, plan: Plan) -> None:
 
 
 def _count_text(outcomes: Counter[str]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in outcomes.most_common() if reason != "ok")
+    return ", ".join(f"{count} {reason}" for reason, count in outcomes.most_common() if reason != OK)

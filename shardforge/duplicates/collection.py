@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardforge.braces import expand_braces
-from shardforge.duplicates.hashing import HashTask, hash_part
+from shardforge.duplicates.hashing import HashTask, hash_part, take_fingerprints
 from shardforge.errors import SourceError, UsageError
 from shardforge.executors import Executor
 from shardforge.sources import SourceSpec, open_source
@@ -90,7 +90,7 @@ def read_collection(
     kept = [COLLECTION_SCHEMA.empty_table()]
     done = 0
     for result in executor.run(hash_part, _make_tasks(sources)):
-        found = result.unwrap()
+        found = take_fingerprints(result)
         done += found.num_rows
         failed.update(found["reason"].drop_null().to_pylist())
         kept.append(_join(result.task, found).filter(pc.is_valid(found["content_hash"])))

@@ -19,6 +19,8 @@ from PIL import Image
 from shardforge import reasons
 from shardforge.duplicates.extra import phash
 from shardforge.errors import ImageError
+from shardforge.executors import TaskResult
+from shardforge.executors.items import begin_item
 from shardforge.images.convert import DEFAULT_MAX_PIXELS, choose_codec, open_codec
 from shardforge.images.geometry import plan_resize
 from shardforge.images.header import read_file_header, read_whole_header
@@ -55,11 +57,18 @@ class Fingerprint(NamedTuple):
 class HashTask:
     """Images below one root: a table with path, offset, bytes, mtime and reason, which are those of a record.
 
-    Rows that have a reason already are not read.
+    Rows that have a reason already are not read. A column `content_hash` says what is known of the bytes.
     """
 
     root: str
     rows: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    def part(self, first: int, end: int) -> HashTask:
+        """Return the task of some of the images."""
+        return HashTask(self.root, self.rows.slice(first, end - first))
 
     def __repr__(self) -> str:
         return f"{self.rows.num_rows} images of {self.root} from {self.rows['path'][0]}"
@@ -68,8 +77,20 @@ class HashTask:
 def hash_part(task: HashTask) -> pa.Table:
     """Return one row per image of the task, in its order: the fields of `Fingerprint`."""
     columns = [task.rows[name].to_pylist() for name in ("path", "offset", "bytes", "mtime", "reason")]
-    found = [_read_fingerprint(task.root, *row) for row in zip(*columns, strict=True)]
+    found = []
+    for number, row in enumerate(zip(*columns, strict=True)):
+        begin_item(number)
+        found.append(_read_fingerprint(task.root, *row))
     return fingerprint_table(found)
+
+
+def take_fingerprints(result: TaskResult[HashTask, pa.Table]) -> pa.Table:
+    """Return what a task came to; of the one image that makes it fail, the reason."""
+    if result.failed is None:
+        return result.unwrap()
+    rows = result.task.rows
+    known = rows["content_hash"][0].as_py() if "content_hash" in rows.column_names else None
+    return fingerprint_table([Fingerprint(known, reason=reasons.explain_failure(result.failed)[0])])
 
 
 def fingerprint_table(found: list[Fingerprint]) -> pa.Table:
@@ -110,6 +131,8 @@ def _read_fingerprint(
         return Fingerprint(content_hash, *hash_image(data))
     except ImageError as error:
         return Fingerprint(content_hash, reason=error.reason)
+    except MemoryError:
+        return Fingerprint(content_hash, reason=reasons.OUT_OF_MEMORY)
 
 
 def _check_header(file: bytes, size: int) -> None:

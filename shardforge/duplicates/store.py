@@ -14,14 +14,13 @@ import pyarrow.compute as pc
 from shardforge import reasons
 from shardforge.duplicates import MIN_QUALITY
 from shardforge.duplicates.bands import WORDS, Hashes
-from shardforge.duplicates.hashing import HashTask, hash_part
+from shardforge.duplicates.hashing import HashTask, hash_part, take_fingerprints
 from shardforge.executors import Executor
 from shardforge.mapping import Mapping
 
 _TASK_ROWS = 512
 _QUERY_ROWS = 32 * _TASK_ROWS
 _FLUSH_ROWS = 50_000
-_LATER = (reasons.VANISHED, reasons.CHANGED, reasons.UNREADABLE)
 
 Progress = Callable[[str, int, int], None]
 
@@ -52,7 +51,7 @@ def hash_contents(
     done = 0
     try:
         for result in executor.run(hash_part, _make_tasks(mapping, total)):
-            found = result.unwrap()
+            found = take_fingerprints(result)
             done += found.num_rows
             failed.update(found["reason"].drop_null().to_pylist())
             pending.append(_keep_lasting(found))
@@ -92,7 +91,7 @@ def parse_hashes(texts: pa.ChunkedArray) -> Hashes:
 def _make_tasks(mapping: Mapping, total: int) -> Iterator[HashTask]:
     for first in range(0, total, _QUERY_ROWS):
         rows = mapping.rows(
-            'SELECT root, path, "offset", bytes, mtime, reason FROM unhashed'
+            'SELECT root, path, "offset", bytes, mtime, reason, content_hash FROM unhashed'
             " WHERE number >= $first AND number < $end ORDER BY number",
             first=first,
             end=first + _QUERY_ROWS,
@@ -104,14 +103,16 @@ def _make_tasks(mapping: Mapping, total: int) -> Iterator[HashTask]:
 
 
 def _listing(rows: list[tuple[object, ...]]) -> pa.Table:
-    types = {"path": pa.string(), "offset": pa.int64(), "bytes": pa.int64(), "mtime": pa.int64(), "reason": pa.string()}
-    columns = zip(*rows, strict=True)
-    return pa.table({name: pa.array(column, types[name]) for name, column in zip(types, columns, strict=True)})
+    texts = dict.fromkeys(("path", "reason", "content_hash"), pa.string())
+    types = [
+        (name, texts.get(name, pa.int64())) for name in ("path", "offset", "bytes", "mtime", "reason", "content_hash")
+    ]
+    return pa.table(dict(zip(dict(types), zip(*rows, strict=True), strict=True)), pa.schema(types))
 
 
 def _keep_lasting(found: pa.Table) -> pa.Table:
     """Drop the rows of images that may be read better next time."""
-    later = pc.is_in(found["reason"], value_set=pa.array(_LATER))
+    later = pc.is_in(found["reason"], value_set=pa.array(reasons.PASSING))
     return found.filter(pc.and_(pc.invert(later), pc.is_valid(found["content_hash"])))
 
 

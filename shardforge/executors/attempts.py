@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
-from shardforge.errors import ShardforgeError, TaskError, WorkerLostError
+from shardforge.errors import ShardforgeError, TaskError, UsageError, WorkerLostError
 from shardforge.executors.base import Divisible, TaskResult
-from shardforge.executors.items import NOWHERE, watched_task
+from shardforge.executors.items import NOWHERE, UNBORN, watched_task
 
 Task = TypeVar("Task")
 
@@ -49,6 +49,8 @@ def try_task(function: Callable[[Any], Any], task: Any) -> Attempt:
         return Attempt(value=function(task))
     except ShardforgeError as error:
         return Attempt(error=error)
+    except ImportError as error:
+        return Attempt(error=UsageError(f"a worker cannot import what it needs ({error}); install there what is here"))
     except Exception as error:
         return Attempt(failure=_describe(error), trace=traceback.format_exc())
 
@@ -109,11 +111,14 @@ class Job(Generic[Task]):
     def give_up(self, attempt: Attempt) -> TaskError:
         """Return the error of a task whose last try was `attempt`."""
         times = "once" if self.failures == 1 else f"{self.failures} times"
+        why = f"its worker {attempt.loss.how}" if attempt.loss else attempt.failure
+        error = self.failed(f"failed {times}; the last time: {why}", attempt.trace)
+        if attempt.loss is not None and attempt.loss.position == UNBORN:
+            return error  # not of the task's making
+        error.why = why
         if attempt.loss is None:
-            return self.failed(f"failed {times}; the last time: {attempt.failure}", attempt.trace)
-        loss = attempt.loss
-        error = self.failed(f"failed {times}; the last time: its worker {loss.how}")
-        return WorkerLostError(str(error), task=error.task, how=loss.how, signal=loss.signal)
+            return error
+        return WorkerLostError(str(error), task=error.task, why=why, signal=attempt.loss.signal)
 
 
 class JobQueue(Generic[Task]):
@@ -130,10 +135,10 @@ class JobQueue(Generic[Task]):
 
     def judge(self, job: Job[Task], attempt: Attempt) -> TaskResult[Task, Any] | None:
         """Return the task's result, or queue the job, or its parts, for another try and return None."""
-        if attempt.loss is not None and (parts := _cut(job.task, attempt.loss.position)):
-            self._again.extend(map(Job, parts))
-            return None
         if attempt.failure or attempt.loss:
+            if parts := _cut(job.task, attempt.loss.position if attempt.loss else NOWHERE):
+                self._again.extend(map(Job, parts))
+                return None
             job.failures += 1
             # What took too long once would do so again, and cost as much.
             late = attempt.loss is not None and attempt.loss.signal == signal.SIGALRM
@@ -148,7 +153,7 @@ class JobQueue(Generic[Task]):
 
 def _cut(task: Task, position: int) -> list[Task]:
     """Return the parts of a task of several items: before, at and after a position, or halves where that is unknown."""
-    if not isinstance(task, Divisible) or len(task) < 2:
+    if position == UNBORN or not isinstance(task, Divisible) or len(task) < 2:
         return []
     inside = 0 <= position < len(task)
     cuts = [0, *([position, position + 1] if inside else [len(task) // 2]), len(task)]

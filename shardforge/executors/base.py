@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
-from shardforge.errors import WorkerLostError
+from shardforge.errors import TaskError, WorkerLostError
 
 Task = TypeVar("Task")
 Value = TypeVar("Value")
@@ -28,6 +28,11 @@ class TaskResult(Generic[Task, Value]):
         return self.value  # type: ignore[return-value]
 
     @property
+    def failed(self) -> TaskError | None:
+        """The error of a task that makes its function or its worker fail; None for all others."""
+        return self.error if isinstance(self.error, TaskError) and self.error.why else None
+
+    @property
     def lost(self) -> WorkerLostError | None:
         """The error of a task that kills its worker, None for all others."""
         return self.error if isinstance(self.error, WorkerLostError) else None
@@ -35,9 +40,10 @@ class TaskResult(Generic[Task, Value]):
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A task of several items. When it kills its worker it is cut, until the item that does so is alone in its task.
+    """A task of several items. When it fails it is cut, until the item that makes it fail is alone in its task.
 
-    The function says which item it is at (`shardforge.executors.items.begin_item`), or the task is cut in halves.
+    Where it kills its worker, the function has said which item it was at (`shardforge.executors.items.begin_item`);
+    else it is cut in halves.
     """
 
     def __len__(self) -> int: ...
@@ -53,7 +59,7 @@ class Executor(Protocol):
     `run` yields one `TaskResult` per task as they finish, in any order, and has a bounded number in flight, so `tasks`
     may be a long generator. A `ShardforgeError` surfaces at once; a worker that dies, and any other exception, is tried
     again `retries` times first. A task without a result never passes silently: it surfaces as a `TaskError`, and one
-    that kills its worker each time as a `WorkerLostError`. A `Divisible` task that does so has results for its parts.
+    that kills its worker each time as a `WorkerLostError`. A `Divisible` task that fails has results for its parts.
     Function, tasks and values are pickled. Leaving the block early (an error, Ctrl-C) stops the workers.
     """
 

@@ -28,13 +28,14 @@ class _Watch:
 
 _watch = _Watch()
 
-#: The position of a worker that is at no item.
-NOWHERE = -1
+#: The position of a worker that is at no item, and of one that has not begun to work.
+NOWHERE, UNBORN = -1, -2
 
 
 def watch_items(position: Position, seconds: float) -> None:
     """Note items at `position` from now on, and let each of them take at most `seconds` (0: for ever)."""
     _watch.position, _watch.seconds = position, seconds
+    position.value = NOWHERE
 
 
 def begin_item(number: int) -> None:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from shardforge.errors import TaskError
 from shardforge.executors.attempts import Attempt, JobQueue, Loss, answer_message, decode_attempt, try_task
 from shardforge.executors.base import TaskResult
-from shardforge.executors.items import NOWHERE, Position, watch_items
+from shardforge.executors.items import UNBORN, Position, watch_items
 
 Task = TypeVar("Task")
 Value = TypeVar("Value")
@@ -146,7 +146,7 @@ class _Worker:
 
     def __init__(self, setting: _Setting) -> None:
         self.connection, theirs = _forkserver.Pipe()
-        self.position: Position = _forkserver.RawValue("q", NOWHERE)
+        self.position: Position = _forkserver.RawValue("q", UNBORN)
         self.process = _forkserver.Process(
             target=_work, args=(theirs, setting, self.position), name="shardforge-worker", daemon=True
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from shardforge import reasons
-from shardforge.errors import ImageError, WorkerLostError
+from shardforge.errors import ImageError, TaskError
 from shardforge.executors.items import begin_item
 from shardforge.images.header import Header, read_file_header, read_whole_header
 from shardforge.records import HASH_DIGITS, SCANNED, scan_schema
@@ -95,12 +94,10 @@ def scan_part(task: ScanTask) -> pa.Table:
     return _join(task.rows, found)
 
 
-def lost_record(task: ScanTask, error: WorkerLostError) -> pa.Table:
-    """Return the record of the only image of a task that kills its readers."""
-    reason = reasons.READER_KILLED
-    if error.signal == signal.SIGALRM:
-        reason = reasons.TOO_SLOW if task.rows["was"][0].as_py() == reasons.TIMED_OUT else reasons.TIMED_OUT
-    return _join(task.rows, [_Scanned(reason=reason, note=f"its reader {error.how}")])
+def failed_record(task: ScanTask, error: TaskError) -> pa.Table:
+    """Return the record of the only image of a task, which makes it fail."""
+    reason, note = reasons.explain_failure(error, task.rows["was"][0].as_py())
+    return _join(task.rows, [_Scanned(reason=reason, note=note)])
 
 
 _SAID = ("reason", "note")
@@ -150,6 +147,8 @@ def _scan(read: _Read, fd: int, image: _Listed, block: memoryview | None) -> _Sc
         return _Scanned(reason=reasons.UNREADABLE, note=error.strerror)
     except MemoryError:
         return _Scanned(reason=reasons.OUT_OF_MEMORY)
+    except ImportError:  # no fault of the image
+        raise
     except Exception as error:
         return _Scanned(reason=reasons.INTERNAL_ERROR, note=f"{type(error).__name__}: {error}")
 

@@ -15,7 +15,7 @@ from shardforge.executors.base import Executor
 from shardforge.mapping.base import Mapping
 from shardforge.mapping.buffer import RecordBuffer
 from shardforge.mapping.known_sources import KnownSource, MetadataFile, check_source, read_known, store_source
-from shardforge.mapping.scan import ScanTask, lost_record, scan_part
+from shardforge.mapping.scan import ScanTask, failed_record, scan_part
 from shardforge.mapping.staging import Changes, Progress, select_changed, stage, staging
 from shardforge.sources import Source, SourceSpec, open_source
 from shardforge.sources.metadata import Metadata, load_metadata
@@ -189,7 +189,7 @@ def _read_images(
     done = mended = 0
     with RecordBuffer(mapping) as buffer:
         for result in executor.run(scan_part, tasks):
-            records = lost_record(result.task, result.lost) if result.lost else result.unwrap()
+            records = failed_record(result.task, result.failed) if result.failed else result.unwrap()
             done += records.num_rows
             if result.task.change == "unread":
                 records = _drop_unchanged(records, result.task.rows["was"])

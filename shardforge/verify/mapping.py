@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from shardforge.dataset.manifest import Manifest
 from shardforge.mapping import Mapping
+from shardforge.reasons import MEANING, PASSING
 from shardforge.splits.checks import INTEGRITY_CHECKS, check_mapping
 from shardforge.verify.problems import Problem
 
@@ -49,6 +50,15 @@ def verify_mapping(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:
         if len(rows) > _MOST:
             yield Problem(code, str(mapping.path), found=f"{len(rows)} keys in all", shard=False)
     yield from _compare_split(mapping, manifest)
+    yield from _list_passing(mapping, dataset)
+
+
+def _list_passing(mapping: Mapping, dataset: str) -> Iterator[Problem]:
+    """Say which images are not in the shards for reasons that may have passed since."""
+    for reason, images in mapping.rows(mapping.query("select_unwritten"), dataset=dataset):
+        if reason in PASSING:
+            found = f"{images:,} {reason}: {MEANING[reason]}; run the same `shardforge write` again once they are back"
+            yield Problem("mapping_passing", str(mapping.path), "", "images in the shards", found, shard=False)
 
 
 def _compare_split(mapping: Mapping, manifest: Manifest) -> Iterator[Problem]:

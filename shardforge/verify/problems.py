@@ -36,6 +36,7 @@ MEANING = {
     "mapping_missing": "a sample that the mapping does not know",
     "mapping_unwritten": "the mapping says that it was written, and it is in no shard",
     "mapping_value": "the mapping says something else than the dataset",
+    "mapping_passing": "images were not written for a reason that may pass",
 }
 
 
