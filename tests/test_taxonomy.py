@@ -172,6 +172,7 @@ def test_names_have_one_normal_form(written: str, normal: str) -> None:
 
 _WORDS = ["Anas", "ANAS", "crecca", "Crecca", "×", "x", "×alba", "subsp.", "var.", "L.", "(Linnaeus,", "1758)", "von"]
 _WORDS += ["&", "sp.", "cf.", "(Anas)", "unknown", "d'Orb", "7-punctata", "'Peace'", "_", "é", "virus", "K-12", "1"]
+_WORDS += ["nan", "NA", "na", "not", "-", "?", "species", "incertae", "sedis", "NULL"]
 
 
 @settings(max_examples=300, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shardforge.records import RANKS
+from shardforge.taxonomy.placeholders import no_name_sql
 
 
 def rank_name_sql(rank: str) -> str:
@@ -18,6 +19,17 @@ def rank_name_sql(rank: str) -> str:
         without_genus = f"genus <> '' AND {small} AND {start} <> lower(genus) || ' '"
         return f"CASE WHEN {without_genus} THEN genus || ' ' || species ELSE nullif(species, '') END"
     return f"nullif(\"{rank}\", '')"
+
+
+def known_sql(column: str) -> str:
+    """Return the SQL for a column of `images`, or NULL where it is empty or a rank that says that there is no name.
+
+    The names that a mapping gets have none such; one of before may.
+    """
+    if column not in RANKS:
+        return f"nullif(\"{column}\", '')"
+    nothing = no_name_sql(f'"{column}"', species=column == "species")
+    return f'CASE WHEN {nothing} THEN NULL ELSE "{column}" END'
 
 
 def higher_ranks_sql(rank: str) -> str:

@@ -120,8 +120,10 @@ def _choose_license(license: pa.Table) -> pa.Array:
 def _key_categories(categories: pa.Table) -> KeyedTable:
     """Return the categories by id: their name as the label, and the seven ranks."""
     columns = {rank: categories[rank].combine_chunks() for rank in RANKS[:-1]}
-    ranks = normalise_ranks({**columns, "species": categories["name"].combine_chunks()}, len(categories))
+    names = categories["name"].combine_chunks()
+    species = pc.if_else(pc.match_substring_regex(names, r"\pL"), names, None)  # in 2018 the names were numbers
+    ranks = normalise_ranks({**columns, "species": species}, len(categories))
     kept = {name: categories[name] for name in ("id", "common_name", "supercategory")}
     empty = {name: pc.if_else(pc.equal(column, ""), None, column) for name, column in kept.items() if name != "id"}
-    label = pc.coalesce(ranks["species"], categories["name"])
+    label = pc.coalesce(ranks["species"], names)
     return KeyedTable(categories["id"], pa.table({**kept, **empty, "label": label, **ranks}))
