@@ -52,18 +52,30 @@ def read_range(fd: int, offset: int, size: int) -> bytes:
 class FileView:
     """The bytes of an open file by slice, as a memory map has them.
 
-    A file that is cut short meanwhile, or a disk that fails, is an OSError; under a map it would end the process.
+    A file that is cut short meanwhile, or a disk that fails, is an OSError; under a map it would end the process. With
+    `ahead`, that many bytes are read at a time, for what is walked from its start to its end.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, ahead: int = 0) -> None:
         self._fd = fd
         self._size = os.fstat(fd).st_size
+        self._ahead = ahead
+        self._start, self._held = 0, b""
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, part: slice) -> bytes:
         start, end, _ = part.indices(self._size)
+        if not self._ahead:
+            return self._read(start, end)
+        first = start - self._start
+        if first < 0 or end - self._start > len(self._held):
+            self._start, self._held = start, self._read(start, max(end, min(start + self._ahead, self._size)))
+            first = 0
+        return self._held[first : first + end - start]
+
+    def _read(self, start: int, end: int) -> bytes:
         data = read_range(self._fd, start, end - start)
         if len(data) < end - start:
             raise OSError(errno.ESTALE, "cut short while it was read")

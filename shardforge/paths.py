@@ -29,7 +29,7 @@ def encode_path(path: bytes | str) -> bytes:
 
 def path_to_text(path: bytes | str) -> str:
     r"""Return `path` as valid UTF-8 text: a backslash as `\\`, each byte that is not UTF-8 as `\xNN`."""
-    raw = encode_path(path)
+    raw = path if isinstance(path, bytes) else encode_path(path)
     if b"\\" in raw:
         raw = raw.replace(b"\\", b"\\\\")
     return raw.decode("utf-8", "backslashreplace")

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from shardforge.cli.options import cache_options, executor_options, json_option, print_json, print_table
+from shardforge.cli.options import (
+    cache_options,
+    executor_options,
+    json_option,
+    print_json,
+    print_notes,
+    print_table,
+)
 from shardforge.progress import Progress
 
 
@@ -41,6 +49,7 @@ def index_command(
     from shardforge.executors import open_executor
     from shardforge.loader.index import open_index
     from shardforge.loader.index.dali import write_dali_index
+    from shardforge.loader.index.notes import note_samples
     from shardforge.loader.inputs import open_inputs
     from shardforge.loader.places import is_remote
     from shardforge.loader.storage import RemoteOptions
@@ -66,8 +75,10 @@ def index_command(
         "members": list(index.extensions),
         "index": str(index.path),
     }
+    notes = note_samples(index)
+    print_notes(notes)
     if as_json:
-        print_json(described)
+        print_json({**described, "notes": list(map(asdict, notes))})
     else:
         counts = {name: described[name] for name in ("shards", "samples", "labelled")}
         print_table([*counts, "members"], [[*counts.values(), ",".join(index.extensions)]])

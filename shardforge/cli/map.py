@@ -19,6 +19,7 @@ from shardforge.cli.options import (
     executor_options,
     json_option,
     print_json,
+    print_notes,
     print_table,
     warn_of_faults,
 )
@@ -109,6 +110,8 @@ def map_command(
         else:
             with open_executor(executor, workers, preload=("shardforge.mapping.scan",), address=ray_address) as pool:
                 report = map_sources(mapping, specs, pool, **described, progress=progress)
+    for name, changes in report.changes.items():
+        print_notes(changes.notes, prefix=f"{name}: ")
     if as_json:
         print_json(_to_json(report))
     else:

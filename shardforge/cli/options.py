@@ -6,11 +6,14 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from shardforge.duplicates import DEFAULT_DISTANCE, MAX_DISTANCE
+
+if TYPE_CHECKING:
+    from shardforge.samples import Note
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -111,6 +114,12 @@ def warn_of_faults(number: int, first: str) -> None:
     click.echo(
         f"Warning: {images} of shardforge itself (internal_error), for instance {first}; please report it", err=True
     )
+
+
+def print_notes(notes: Iterable[Note], prefix: str = "") -> None:
+    """Say on stderr what a user should know about samples."""
+    for note in notes:
+        click.echo(f"Note: {prefix}{note.text}", err=True)
 
 
 def print_json(result: Any) -> None:

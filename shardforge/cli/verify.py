@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shardforge.cli.options import executor_options, json_option, print_json
+from shardforge.cli.options import executor_options, json_option, print_json, print_notes
 from shardforge.progress import Progress
 
 if TYPE_CHECKING:
     from shardforge.executors import Executor
+    from shardforge.samples import Note
     from shardforge.verify.problems import Problem
 
 
@@ -35,6 +36,11 @@ if TYPE_CHECKING:
     "--class-file", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Class file of --shardlist."
 )
 @click.option(
+    "--strict",
+    is_flag=True,
+    help="Judge --shardlist by what `shardforge write` makes, not by what webdataset, timm and the loader read.",
+)
+@click.option(
     "--repair", is_flag=True, help="Write bad and missing shards again, to the same bytes, and verify once more."
 )
 @executor_options
@@ -45,6 +51,7 @@ def verify_command(
     level: str | None,
     db: Path | None,
     class_file: Path | None,
+    strict: bool,
     repair: bool,
     executor: str,
     workers: int | None,
@@ -71,20 +78,22 @@ def verify_command(
         raise click.UsageError(f"{info}: is no _info.json and no folder of a dataset; tars go with --shardlist.")
     if info is not None and class_file is not None:
         raise click.UsageError("--class-file goes with --shardlist; INFO names its own.")
+    if info is not None and strict:
+        raise click.UsageError("--strict goes with --shardlist: the shards of INFO are judged so anyway.")
     with (
         Progress(quiet=as_json) as progress,
         open_executor(executor, workers, preload=("shardforge.verify.shard",), address=ray_address) as pool,
     ):
         if info is None:
-            problems = _verify_tars(shardlist, level or "decode", class_file, pool, progress)
+            problems, notes = _verify_tars(shardlist, level or "decode", class_file, strict, pool, progress)
             root = Path()
         else:
             info = info if info.suffix == ".json" else info / "_info.json"
-            problems = _verify_info(info, level or "checksum", db, pool, progress)
+            problems, notes = _verify_info(info, level or "checksum", db, pool, progress), []
             root = info.parent
             if repair and problems:
                 problems = _repair(info, level or "checksum", problems, db, pool, progress)
-    _print_problems(root, problems, as_json=as_json)
+    _print_problems(root, problems, notes, as_json=as_json)
     if info is not None and not repair and _is_mendable(root, problems):
         click.echo(f"Next: shardforge verify {shlex.quote(str(info))} --repair", err=True)
     if problems:
@@ -92,20 +101,14 @@ def verify_command(
 
 
 def _verify_tars(
-    shardlist: tuple[str, ...], level: str, class_file: Path | None, pool: Executor, progress: Progress
-) -> list[Problem]:
+    shardlist: tuple[str, ...], level: str, class_file: Path | None, strict: bool, pool: Executor, progress: Progress
+) -> tuple[list[Problem], list[Note]]:
     from shardforge.files import read_lines
     from shardforge.verify.shardlist import verify_shardlist
 
     classes = len(read_lines(class_file)) if class_file else None
-    found = verify_shardlist(shardlist, level, pool, classes=classes, progress=progress)
-    if 0 < found.unlabelled < found.samples:
-        click.echo(
-            f"Note: {found.unlabelled:,} of {found.samples:,} samples have no .cls; that is good where it was meant, "
-            "as by `shardforge write --unlabelled keep`",
-            err=True,
-        )
-    return found.problems
+    found = verify_shardlist(shardlist, level, pool, classes=classes, strict=strict, progress=progress)
+    return found.problems, found.notes.tell()
 
 
 def _verify_info(info: Path, level: str, db: Path | None, pool: Executor, progress: Progress) -> list[Problem]:
@@ -143,9 +146,10 @@ def _repair(
     return _verify_info(info, level, db, pool, progress)
 
 
-def _print_problems(root: Path, problems: list[Problem], *, as_json: bool) -> None:
+def _print_problems(root: Path, problems: list[Problem], notes: list[Note], *, as_json: bool) -> None:
+    print_notes(notes)
     if as_json:
-        print_json({"problems": [asdict(problem) for problem in problems]})
+        print_json({"problems": list(map(asdict, problems)), "notes": list(map(asdict, notes))})
     else:
         for problem in problems:
             click.echo(str(problem), err=True)

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from shardforge.dataset.plan import PlannedShard, read_planned_rows
 from shardforge.dataset.receipt import Receipt
-from shardforge.dataset.tarwriter import BLOCK, MISSING
+from shardforge.dataset.tarwriter import MISSING
 from shardforge.files import atomic_write
+from shardforge.tarfiles import BLOCK
 
 
 def index_schema(extensions: Iterable[str]) -> pa.Schema:

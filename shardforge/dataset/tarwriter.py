@@ -11,7 +11,8 @@ import zlib
 from dataclasses import dataclass, field
 from typing import IO
 
-BLOCK = 512
+from shardforge.tarfiles import BLOCK
+
 #: Bytes after the last member: two zero blocks.
 END = bytes(2 * BLOCK)
 #: The size that a sample's missing member has in receipts.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from shardforge import reasons
 from shardforge.errors import ImageError, UsageError
-from shardforge.loader.decode import IMAGE_EXTENSIONS, decode_member
+from shardforge.loader.decode import decode_member
 from shardforge.loader.index import open_index
 from shardforge.loader.inputs import open_inputs
 from shardforge.loader.members import IMAGE, locate_members, read_members
@@ -23,6 +23,7 @@ from shardforge.loader.storage import RemoteOptions
 from shardforge.loader.transforms import BatchTransform
 from shardforge.loader.views import Keys, Samples
 from shardforge.progress import Progress
+from shardforge.samples import IMAGE_EXTENSIONS, is_image_extension
 
 #: Asks for a sample's key, as webdataset spells it.
 KEY = "__key__"
@@ -205,4 +206,4 @@ def missing_member() -> ImageError:
 
 def is_image(name: str) -> bool:
     """Tell whether a member is an image."""
-    return name == IMAGE or name.rpartition(".")[2] in IMAGE_EXTENSIONS
+    return name == IMAGE or is_image_extension(name)

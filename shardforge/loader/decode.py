@@ -10,8 +10,7 @@ from typing import Any
 
 from shardforge import reasons
 from shardforge.errors import ImageError
-
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm")
+from shardforge.samples import is_image_extension
 
 
 def decode_member(extension: str, data: bytes) -> Any:
@@ -29,7 +28,7 @@ def decode_member(extension: str, data: bytes) -> Any:
         ImageError: the member cannot be decoded; `reason` says why.
     """
     kind = extension.rpartition(".")[2]
-    if kind in IMAGE_EXTENSIONS:
+    if is_image_extension(extension):
         from shardforge.loader.pixels import decode_image  # loads the codecs, which raw readers do without
 
         return decode_image(data)

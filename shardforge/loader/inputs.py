@@ -6,7 +6,7 @@ Any of these may be a URL. Names in a file are relative to the file's folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from shardforge.loader.places import (
     read_place,
 )
 from shardforge.loader.shards import Place, Shard, ShardSet
+from shardforge.tarfiles import find_compression
 
 
 def open_inputs(
@@ -98,12 +99,12 @@ def check_size(size: int, samples: int, *, exact: bool) -> None:
 def _choose_reader(text: str) -> Callable[[str, str | None], ShardSet]:
     if text.startswith("pipe:"):
         raise UsageError(f"{hide_credentials(text)}: commands are not run; give the URL of the shards")
-    name = text.partition("?")[0] if is_remote(text) else text
+    name = _file_name(text)
     if name.endswith(".json"):
         return read_description
     if name.endswith(".txt"):
         return _read_list
-    if name.endswith(".tar") or "{" in text or "*" in text:
+    if name.endswith(".tar") or "{" in text or "*" in text or (find_compression(name) and not Path(text).is_dir()):
         return _read_names
     return _read_folder
 
@@ -138,6 +139,9 @@ def _read_folder(text: str, split: str | None) -> ShardSet:
         if tars := list_tars(join_place(folder, name)):
             return ShardSet(tuple(map(Shard, tars)))
     tars = list_tars(folder)
+    if not tars and not is_remote(text):
+        for place in (folder, *(join_place(folder, name) for name in names)):
+            _refuse_compressed(sorted(map(str, Path(place).glob("*"))))
     if not tars and not is_remote(text) and Path(text).is_file():
         raise UsageError(
             f"{text}: is neither an _info.json, nor a tar, nor a .txt file that lists tars; give one of these"
@@ -176,4 +180,16 @@ def _expand(text: str) -> list[str]:
             f"{hide_credentials(text)}: matches no file; check the folder, and the numbers in the braces if there "
             "are any"
         )
+    _refuse_compressed(found)
     return found
+
+
+def _refuse_compressed(names: Iterable[str]) -> None:
+    for name in names:
+        if compressed := find_compression(_file_name(name)):
+            raise UsageError(f"{hide_credentials(name)} {compressed}")
+
+
+def _file_name(text: str) -> str:
+    """Return a path or URL without the query of a URL."""
+    return text.partition("?")[0] if is_remote(text) else text

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from shardforge.loader.decode import IMAGE_EXTENSIONS
 from shardforge.loader.index import ShardIndex
+from shardforge.samples import IMAGE_EXTENSIONS
 
 Int64Array = npt.NDArray[np.int64]
 #: A member's bytes for each sample, None where it has no such member.

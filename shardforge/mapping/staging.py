@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from shardforge.errors import MappingError, SourceError
 from shardforge.mapping.base import Mapping
+from shardforge.samples import Note
 from shardforge.sources import Source
+from shardforge.sources.base import notes_of
 from shardforge.sources.metadata import Metadata, join_metadata
 from shardforge.sources.names import Naming
 
@@ -24,7 +26,8 @@ Progress = Callable[[str, int, int], None]
 class Changes:
     """Images of a source: how many are listed, and how many are of each kind of sql/insert_changes.sql.
 
-    `matched` images are described by the metadata, `unmatched` of its rows describe none.
+    `matched` images are described by the metadata, `unmatched` of its rows describe none; `notes` say what is odd about
+    the samples of tars.
     """
 
     listed: int
@@ -36,6 +39,7 @@ class Changes:
     vanished: int
     matched: int
     unmatched: int
+    notes: tuple[Note, ...] = ()
 
 
 @contextmanager
@@ -76,6 +80,7 @@ def stage(
         vanished=vanished,
         matched=metadata.matched if metadata else 0,
         unmatched=metadata.unmatched if metadata else 0,
+        notes=notes_of(source),
     )
 
 

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from shardforge import reasons
-from shardforge.errors import UsageError
+from shardforge.errors import DatasetError, UsageError
+from shardforge.files import FileView
 from shardforge.paths import path_from_text, path_to_text
+from shardforge.samples import IMAGE_SUFFIXES
 from shardforge.sources.base import SourceSpec
+from shardforge.sources.hdf5 import read_hdf5
 from shardforge.sources.listing import Found, stat_file
 from shardforge.sources.reading import MEMBER_MARK
 from shardforge.sources.walk import walk
-from shardforge.tarfiles import TarError, TruncatedTarError, iter_members
-from shardforge.zipfiles import ZipError, iter_entries
+from shardforge.tarfiles import CompressedTarError, TruncatedTarError, find_compression, iter_members
+from shardforge.zipfiles import iter_entries
 
-_PACKED_AS_A_WHOLE = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
+_AHEAD = 1 << 18
+#: Packed as a whole, in forms that no tar is found in either.
+_OTHER_SUFFIXES = (".7z", ".rar")
 
-
-#: Name in the archive, offset, bytes, reason.
-_Member = tuple[str, int | None, int, str | None]
+#: A member's name in the archive, offset, bytes, and why it cannot be read.
+_Member = tuple[str, int | None, int | None, str | None]
 
 
 def locate_tree(location: Path, options: Mapping[str, str]) -> tuple[Path, Path | None]:
@@ -32,6 +33,8 @@ def locate_tree(location: Path, options: Mapping[str, str]) -> tuple[Path, Path 
         return location.parent, location
     if not location.is_dir():
         problem = "is no folder and no .tar, .zip or .hdf5" if location.exists() else "does not exist"
+        if location.exists():
+            problem = find_compression(location.name) or problem
         raise UsageError(f"{location} {problem}; name the folder or the archive that holds the images")
     return location, None
 
@@ -53,7 +56,7 @@ def find_files(spec: SourceSpec) -> Iterator[Found]:
         prefix = f"{folder}/" if folder else ""
         for raw in directory.names:
             name = path_to_text(raw)
-            if name.endswith(_ARCHIVES):
+            if name.endswith(_ARCHIVES) or find_compression(name):
                 yield from _find_members(root, prefix + name)
             else:
                 yield Found(prefix + name)
@@ -65,72 +68,41 @@ def _find_members(root: bytes, archive: str) -> Iterator[Found]:
     if why or not size:
         yield Found(archive, None, size, mtime, why or reasons.EMPTY_FILE)
         return
-    if archive.endswith(_PACKED_AS_A_WHOLE):
-        yield Found(archive, None, size, mtime, reasons.COMPRESSED)
-        return
-    read = _READERS[os.path.splitext(archive)[1]]
-    problem: str | None = None
     try:
-        for name, offset, length, reason in read(os.path.join(root, path_from_text(archive))):
+        for name, offset, length, reason in _open(os.path.join(root, path_from_text(archive)), archive):
             yield Found(f"{archive}{MEMBER_MARK}{name}", offset, length, mtime, reason)
-    except TruncatedTarError:
-        problem = reasons.TRUNCATED
-    except (TarError, ZipError):
-        problem = reasons.CORRUPT
-    except OSError:
-        problem = reasons.UNREADABLE
-    if problem:
-        yield Found(archive, None, size, mtime, problem)
+    except (DatasetError, OSError) as error:
+        reason = next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), reasons.CORRUPT)
+        yield Found(archive, None, size, mtime, reason, str(error))
+
+
+def _open(file: bytes, archive: str) -> Iterator[_Member]:
+    """Return the members of an archive, which its suffix tells how to read."""
+    if compressed := find_compression(archive):
+        raise CompressedTarError(compressed)
+    if archive.endswith(_OTHER_SUFFIXES):
+        raise CompressedTarError("is packed as a whole, so its members cannot be read in place; unpack it")
+    return _READERS[os.path.splitext(archive)[1]](file)
 
 
 def _read_tar(file: bytes) -> Iterator[_Member]:
-    with _map_file(file) as view:
-        for member in iter_members(view):
-            yield member.name, member.data_offset, member.size, None
+    """Yield the files of a tar, and of what else is in it that whose name is that of an image."""
+    with open(file, "rb") as opened:
+        for member in iter_members(FileView(opened.fileno()), odd=True):
+            if not member.reason or member.name.lower().endswith(IMAGE_SUFFIXES):
+                yield member.name, member.data_offset, member.size, member.reason
 
 
 def _read_zip(file: bytes) -> Iterator[_Member]:
-    with _map_file(file) as view:
-        for entry in iter_entries(view):
-            yield entry.name, entry.offset, entry.size, None if entry.readable else reasons.COMPRESSED
-
-
-def _read_hdf5(file: bytes) -> Iterator[_Member]:
-    """Yield the datasets of an HDF5 file that hold the bytes of an image each, in the order of their names.
-
-    Contiguous datasets lie in the file as they are; chunked and compressed ones do not.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise UsageError(
-            f"{os.fsdecode(file)}: HDF5 files need the package h5py; install it by pip install 'shardforge[hdf5]'"
-        ) from error
-    with h5py.File(os.fsdecode(file), "r") as opened:
-        yield from _read_group(opened.id, "", h5py.h5o.open)
-
-
-def _read_group(group: Any, prefix: str, open_object: Callable[[Any, bytes], Any]) -> Iterator[_Member]:
-    """Yield the datasets of a group through the functions of HDF5 itself: h5py's objects take four times as long."""
-    for name in group:
-        item = open_object(group, name)
-        path = f"{prefix}{path_to_text(name)}"
-        if hasattr(item, "get_offset"):
-            offset = item.get_offset()
-            yield path, offset, item.get_storage_size(), reasons.COMPRESSED if offset is None else None
-        else:
-            yield from _read_group(item, f"{path}/", open_object)
-
-
-def _map_file(file: bytes) -> closing[mmap.mmap]:
     with open(file, "rb") as opened:
-        return closing(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+        yield from iter_entries(FileView(opened.fileno(), ahead=_AHEAD))
 
 
 _READERS: dict[str, Callable[[bytes], Iterator[_Member]]] = {
     ".tar": _read_tar,
     ".zip": _read_zip,
-    ".hdf5": _read_hdf5,
-    ".h5": _read_hdf5,
+    ".hdf5": read_hdf5,
+    ".h5": read_hdf5,
 }
-_ARCHIVES = (*_READERS, *_PACKED_AS_A_WHOLE)
+_ARCHIVES = (*_READERS, *_OTHER_SUFFIXES)
+_REASONS = {CompressedTarError: reasons.COMPRESSED, TruncatedTarError: reasons.TRUNCATED, OSError: reasons.UNREADABLE}

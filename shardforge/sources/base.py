@@ -13,6 +13,8 @@ from shardforge.errors import UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from shardforge.samples import Note
+
 
 @dataclass(frozen=True)
 class SourceSpec:
@@ -62,6 +64,12 @@ class Source(Protocol):
             SourceError: the source contradicts itself or cannot be read.
         """
         ...
+
+
+def notes_of(source: Source) -> tuple[Note, ...]:
+    """Return what a source has to say about all that it listed: `notes` (`shardforge.samples.SampleNotes`), if any."""
+    notes = getattr(source, "notes", None)
+    return tuple(notes.tell()) if notes is not None else ()
 
 
 def locate_folder(location: Path, options: Mapping[str, str]) -> tuple[Path, Path | None]:

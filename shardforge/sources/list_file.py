@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from shardforge.errors import SourceError
 from shardforge.paths import path_to_text
+from shardforge.samples import IMAGE_SUFFIXES
 from shardforge.sources.base import SourceSpec, choose, locate_file
-from shardforge.sources.listing import IMAGE_SUFFIXES, batched, make_file_batch, relative_path
+from shardforge.sources.listing import batched, make_file_batch, relative_path
 
 _SEPARATORS = {"tab": b"\t", "comma": b",", "space": b" "}
 _SUFFIXES = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)

@@ -19,9 +19,6 @@ from shardforge.paths import encode_path, make_key, path_from_text, path_to_text
 from shardforge.records import listing_schema
 from shardforge.sources.base import SourceSpec
 
-#: What names of image files end in, lower case; consulted only where content cannot be: in lists and in tars.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
-
 #: The most rows in a table of a listing.
 BATCH_ROWS = 65_536
 
@@ -43,6 +40,7 @@ class Found(NamedTuple):
     bytes: int | None = None
     mtime: int | None = None
     reason: str | None = None
+    note: str | None = None
 
 
 def batched(items: Iterable[Item], size: int = BATCH_ROWS) -> Iterator[list[Item]]:
@@ -94,7 +92,8 @@ def make_found_batch(spec: SourceSpec, found: Sequence[Found], columns: Mapping[
         status[i] = known
     sizes, times, why = zip(*status, strict=True)
     given = _make_array(columns.get("reason", [None] * len(found)), pa.string())
-    where = {"offset": [file.offset for file in found], "bytes": sizes, "mtime": times}
+    notes = [file.note for file in found]
+    where = {"offset": [file.offset for file in found], "bytes": sizes, "mtime": times, "note": notes}
     reason = pc.coalesce(pa.array(why, pa.string()), given)
     return make_batch(spec, [file.path for file in found], {**columns, **where, "reason": reason})
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from shardforge import reasons
-from shardforge.errors import ImageError, SourceError, UsageError
+from shardforge.errors import ImageError, UsageError
 from shardforge.files import FileView, read_lines
+from shardforge.samples import LABEL, MOST_LABEL, MOST_TEXT, Sample, parse_label
 from shardforge.sources.columns import ALIASES, find_column
 from shardforge.sources.json_text import parse_json
 from shardforge.tarfiles import Member
 
 _CLASSES = "classes.txt"
 _MOST_DIGITS = 18
+#: Members that are read, and the most bytes that they may have.
+_MOST_BYTES = {LABEL: MOST_LABEL, "json": MOST_TEXT, "txt": MOST_TEXT}
 
 
 class SampleReader:
@@ -26,23 +29,23 @@ class SampleReader:
         self._given = read_lines(classes) if classes else None
         self._found: dict[Path, list[str] | None] = {}
 
-    def read(self, file: Path, view: FileView, members: Iterable[Member]) -> dict[str, Any]:
+    def read(self, file: Path, view: FileView, sample: Sample) -> dict[str, Any]:
         """Return the keys of .json, `txt` with the text of .txt, and `label`.
 
         The label is the class name for the index in .cls, or without class names the label of .json, or else what .cls
         holds.
 
         Raises:
-            ImageError: a member is not what its suffix says (bad_sample).
-            SourceError: a class index has no name.
+            ImageError: a member is not what its suffix says, or stands there twice, or a class has no name
+                (bad_sample); or it is larger than any text (too_costly).
         """
-        texts = {member.name[len(sample_key(member.name)) :].lower(): member for member in members}
-        said = _parse_json(texts[".json"], view) if ".json" in texts else {}
-        if ".txt" in texts:
-            said["txt"] = _decode(texts[".txt"], view)
-        if ".cls" in texts:
-            index = _decode(texts[".cls"], view).strip()
-            name = self._class_name(file, texts[".cls"], index)
+        texts = _find_texts(sample)
+        said = _parse_json(texts["json"], view) if "json" in texts else {}
+        if "txt" in texts:
+            said["txt"] = _decode("txt", texts["txt"], view)
+        if LABEL in texts:
+            index = _decode(LABEL, texts[LABEL], view).strip()
+            name = self._class_name(file, texts[LABEL], index)
             if name or not find_column(said, ALIASES["label"]):
                 said["label"] = name or index
         return said
@@ -50,15 +53,16 @@ class SampleReader:
     def _class_name(self, file: Path, member: Member, index: str) -> str | None:
         """Return the name of a class, or None when there are no class names or `index` is no number."""
         names = self._given or self._find_classes(file.parent)
-        if names is None or not index.isdecimal():
+        number = parse_label(index.encode())
+        if names is None or (number is None and not index.isdecimal()):
             return None
-        digits = index.lstrip("0") or "0"
-        if len(digits) > _MOST_DIGITS or int(digits) >= len(names):
-            raise SourceError(
-                f"{file}: {member.name} says class {digits[:_MOST_DIGITS]}, but the class file ends with class "
-                f"{len(names) - 1}; give the class file of this tar by the option classes"
+        if number is None or not 0 <= number < len(names):
+            raise ImageError(
+                f"{member.name} says class {index[:_MOST_DIGITS]}, but the class file ends with class "
+                f"{len(names) - 1}; give the class file of this tar by the option classes",
+                reason=reasons.BAD_SAMPLE,
             )
-        return names[int(digits)]
+        return names[number]
 
     def _find_classes(self, folder: Path) -> list[str] | None:
         if folder not in self._found:
@@ -67,13 +71,21 @@ class SampleReader:
         return self._found[folder]
 
 
-def sample_key(name: str) -> str:
-    """Return a member's path up to the first dot of its file name: what the members of a sample have in common."""
-    folder, slash, file_name = name.rpartition("/")
-    return folder + slash + file_name.partition(".")[0]
+def _find_texts(sample: Sample) -> dict[str, Member]:
+    """Return the members that say something, by extension."""
+    texts = {extension: member for extension, member in sample.members if extension in _MOST_BYTES}
+    if len(set(sample.extensions)) < len(sample.members):
+        for extension, count in Counter(sample.extensions).items():
+            if count > 1 and extension in texts:
+                raise ImageError(f"sample {sample.key} has {count} members .{extension}", reason=reasons.BAD_SAMPLE)
+    return texts
 
 
-def _decode(member: Member, view: FileView) -> str:
+def _decode(extension: str, member: Member, view: FileView) -> str:
+    if member.size > (most := _MOST_BYTES[extension]):
+        raise ImageError(
+            f"{member.name} has {member.size:,} bytes; expected at most {most:,}", reason=reasons.TOO_COSTLY
+        )
     try:
         return view[member.data_offset : member.data_offset + member.size].decode()
     except UnicodeDecodeError as error:
@@ -82,7 +94,7 @@ def _decode(member: Member, view: FileView) -> str:
 
 def _parse_json(member: Member, view: FileView) -> dict[str, Any]:
     try:
-        content = parse_json(_decode(member, view))
+        content = parse_json(_decode("json", member, view))
     except ValueError as error:
         raise ImageError(f"{member.name} is not JSON ({error})", reason=reasons.BAD_SAMPLE) from error
     if not isinstance(content, dict):

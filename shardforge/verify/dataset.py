@@ -267,6 +267,7 @@ def _plan_checks(layout: Layout, manifest: Manifest, level: str) -> list[ShardCh
             row_group=row_group,
             extensions=extensions,
             optional=frozenset({"cls"} if entry.split in unlabelled else ()),
+            strict=bool(manifest.ours),
         )
         unknown = level == "checksum" and entry.sha256 is None
         checks.append(replace(check, level="decode") if unknown else check)

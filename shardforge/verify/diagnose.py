@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from shardforge.dataset.tarwriter import BLOCK, END, member_header, stored_size
+from shardforge.dataset.tarwriter import END, member_header, stored_size
 from shardforge.files import FileView
-from shardforge.tarfiles import Member, TarError, iter_members
+from shardforge.tarfiles import BLOCK, Member, TarError, iter_members
 from shardforge.verify.problems import Problem
 
 #: Problems named in one shard; a shard with more is simply bad.

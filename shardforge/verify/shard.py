@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -14,25 +13,47 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shardforge import reasons
 from shardforge.errors import ImageError
 from shardforge.files import FileView, sha256_file
-from shardforge.images.convert import check_image, choose_codec
-from shardforge.tarfiles import Member, TarError, TruncatedTarError, iter_members
+from shardforge.images.convert import FORMATS, check_image, choose_codec
+from shardforge.samples import (
+    LABEL,
+    MOST_IMAGE,
+    MOST_LABEL,
+    MOST_TEXT,
+    Sample,
+    SampleNotes,
+    hash_keys,
+    is_image_extension,
+    iter_samples,
+    parse_label,
+    split_name,
+)
+from shardforge.tarfiles import (
+    CompressedTarError,
+    Member,
+    TarError,
+    TruncatedTarError,
+    find_compression,
+    iter_members,
+)
 from shardforge.verify.diagnose import diagnose_shard, expected_members
 from shardforge.verify.problems import Problem
 
 LEVELS = ("size", "checksum", "decode")
-IMAGE_EXTENSIONS = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
 
-#: Digits of a label: more than any class file has lines.
-_MOST_DIGITS = 18
+#: Extensions of the members of a sample that others should have, too.
+_Shape = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ShardCheck:
     """One shard to verify. What is None is not known, as for shards that others wrote.
 
-    `optional` are the extensions that some samples of the shard lack by intention.
+    A shard is judged by what webdataset, timm and our loader read; with `strict` by what `shardforge write` makes:
+    samples of the same members in the same order, one image in each, of which those with the extensions `optional` may
+    be missing; suffixes in lower case; labels of digits alone.
     """
 
     path: str
@@ -46,20 +67,21 @@ class ShardCheck:
     row_group: int = 0
     extensions: tuple[str, ...] = ()
     optional: frozenset[str] = frozenset()
+    strict: bool = False
 
 
 @dataclass(frozen=True)
 class ShardFindings:
     """What was found: problems, the file's SHA-256 where it was computed, samples and 64-bit hashes of their keys.
 
-    `incomplete` samples lack a member that is optional.
+    `notes` are on samples that are odd, though not damaged.
     """
 
     problems: list[Problem] = field(default_factory=list)
     sha256: str | None = None
     samples: int | None = None
     keys: np.ndarray | None = None
-    incomplete: int = 0
+    notes: SampleNotes = field(default_factory=SampleNotes)
 
 
 def verify_shard(check: ShardCheck) -> ShardFindings:
@@ -67,6 +89,8 @@ def verify_shard(check: ShardCheck) -> ShardFindings:
     path = Path(check.path)
     try:
         size = path.stat().st_size
+        if compressed := find_compression(path.name):
+            return ShardFindings([Problem("shard_compressed", check.file, found=f"it {compressed}")])
         if check.level == "size":
             return ShardFindings(_check_size(check, size))
         sha256 = sha256_file(path) if check.sha256 is not None else None
@@ -109,84 +133,131 @@ def _open_index(path: str) -> pq.ParquetFile:
 def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFindings:
     """Walk the tar, decode every image and parse every label and text."""
     problems: list[Problem] = []
+    shapes: dict[str, _Shape] = {}
     keys: list[str] = []
-    incomplete = 0
+    notes = SampleNotes()
     with open(path, "rb", buffering=0) as handle:
         view = FileView(handle.fileno())
-        shapes: Counter[tuple[str, ...]] = Counter()
-        samples: dict[str, tuple[str, ...]] = {}
         try:
-            for key, members in _group_samples(iter_members(view)):
-                if key in samples:
-                    problems.append(Problem("key_twice", check.file, key))
-                extensions = tuple(_extension(member.name) for member in members)
-                incomplete += not check.optional <= set(extensions)
-                shape = tuple(name for name in extensions if name not in check.optional)
-                samples[key] = shape
-                shapes[tuple(sorted(set(shape)))] += 1
-                keys.append(key)
-                problems += _check_sample(check, view, key, members)
+            for sample in iter_samples(iter_members(view, odd=True), strays=True):
+                if not sample.key:
+                    problems += _check_stray(check.file, sample.members[0][1], notes)
+                    continue
+                if sample.key in shapes:
+                    problems.append(Problem("key_twice", check.file, sample.key))
+                notes.add_sample(check.file, sample)
+                shapes[sample.key] = _shape_of(check, sample)
+                keys.append(sample.key)
+                problems += _check_sample(check, view, sample)
         except TarError as error:
-            code = "shard_truncated" if isinstance(error, TruncatedTarError) else "tar_header"
-            problems.append(Problem(code, check.file, found=str(error)))
-        problems += _check_shapes(check.file, samples, shapes)
+            problems.append(Problem(_code_of(error), check.file, found=str(error)))
+        problems += _check_shapes(check, shapes)
+    hashes = hash_keys(keys)
+    notes.add_scattered(check.file, hashes, keys.__getitem__)
     if check.samples is not None and check.samples != len(keys):
         problems.append(Problem("shard_samples", check.file, expected=str(check.samples), found=str(len(keys))))
-    return ShardFindings(problems, sha256, len(keys), _hash_keys(keys), incomplete)
+    return ShardFindings(problems, sha256, len(keys), hashes, notes)
 
 
-def _group_samples(members: Iterator[Member]) -> Iterator[tuple[str, list[Member]]]:
-    """Group consecutive members of equal key: the name up to the first dot of its last part, as webdataset does."""
-    key = ""
-    held: list[Member] = []
-    for member in members:
-        folder, slash, base = member.name.rpartition("/")
-        name = folder + slash + base.partition(".")[0]
-        if held and name != key:
-            yield key, held
-            held = []
-        key = name
-        held.append(member)
-    if held:
-        yield key, held
+def _check_stray(file: str, member: Member, notes: SampleNotes) -> Iterator[Problem]:
+    """Note a member that belongs to no sample; one that would, if its bytes lay there as they are, is a problem."""
+    if member.reason == reasons.COMPRESSED and split_name(member.name)[0]:
+        yield Problem("member_packed", file, member.name)
+    else:
+        notes.add_stray(file, member)
 
 
-def _extension(name: str) -> str:
-    return name.rpartition("/")[2].partition(".")[2].lower()
+def _code_of(error: TarError) -> str:
+    if isinstance(error, CompressedTarError):
+        return "shard_compressed"
+    return "shard_truncated" if isinstance(error, TruncatedTarError) else "tar_header"
 
 
-def _check_sample(check: ShardCheck, view: FileView, key: str, members: list[Member]) -> Iterator[Problem]:
-    names = Counter(member.name for member in members)
-    yield from (Problem("member_duplicate", check.file, name) for name, count in names.items() if count > 1)
-    if not any(_extension(name).rpartition(".")[2] in IMAGE_EXTENSIONS for name in names):
-        yield Problem("member_missing", check.file, key, expected="an image")
-    for member in members:
-        extension = _extension(member.name).rpartition(".")[2]
-        problem = _check_member(extension, view[member.data_offset : member.data_offset + member.size], check.classes)
+def _shape_of(check: ShardCheck, sample: Sample) -> _Shape:
+    """Return the members that other samples should have, too: by our contract all, in order; else the texts alone."""
+    if check.strict:
+        return tuple([name for name in sample.extensions if name not in check.optional])
+    return tuple(sorted({name for name in sample.extensions if _kind_of(name) not in ("image", LABEL)}))
+
+
+def _check_shapes(check: ShardCheck, shapes: dict[str, _Shape]) -> Iterator[Problem]:
+    """Compare each sample's members with those that most samples have."""
+    counts = Counter(shapes.values())
+    if len(counts) <= 1:
+        return
+    usual = counts.most_common(1)[0][0]
+    for key, shape in shapes.items():
+        for extension in sorted(set(usual) - set(shape)):
+            yield Problem("member_missing", check.file, f"{key}.{extension}")
+        if not check.strict:
+            continue
+        for extension in sorted(set(shape) - set(usual)):
+            yield Problem("member_extra", check.file, f"{key}.{extension}")
+        if shape != usual and set(shape) == set(usual):
+            yield Problem("member_order", check.file, key, " ".join(usual), " ".join(shape))
+
+
+def _check_sample(check: ShardCheck, view: FileView, sample: Sample) -> Iterator[Problem]:
+    images = [member for extension, member in sample.members if is_image_extension(extension)]
+    if not images:
+        yield Problem("member_missing", check.file, sample.key, expected="an image")
+    if check.strict:
+        yield from _check_contract(check.file, sample, images)
+    seen: set[str] = set()
+    for extension, member in sample.members:
+        if extension in seen:
+            yield Problem("member_duplicate", check.file, member.name)
+        seen.add(extension)
+        problem = _check_member(check, view, _kind_of(extension), member)
         if problem is not None:
             code, expected, found = problem
             yield Problem(code, check.file, member.name, expected, found)
 
 
-def _check_member(extension: str, data: bytes, classes: int | None) -> tuple[str, str, str] | None:
+def _check_contract(file: str, sample: Sample, images: list[Member]) -> Iterator[Problem]:
+    """Compare the names in a sample with those that shardforge writes."""
+    for image in images[1:]:
+        yield Problem("member_extra", file, image.name, expected="one image")
+    for extension, member in sample.members:
+        if not member.name.endswith(f".{extension}"):
+            yield Problem("member_suffix", file, member.name, expected=f".{extension}")
+        elif is_image_extension(extension) and extension not in FORMATS:
+            yield Problem("member_suffix", file, member.name, expected=", ".join(f".{name}" for name in FORMATS))
+
+
+def _kind_of(extension: str) -> str:
+    """Return what decides how a member is read: "image", or the last part of its extension."""
+    return "image" if is_image_extension(extension) else extension.rpartition(".")[2]
+
+
+#: What is read of a sample, and the most bytes that it may have.
+_MOST_BYTES = {"image": MOST_IMAGE, LABEL: MOST_LABEL, "json": MOST_TEXT, "txt": MOST_TEXT}
+
+
+def _check_member(check: ShardCheck, view: FileView, kind: str, member: Member) -> tuple[str, str, str] | None:
     """Return (code, expected, found) for what is wrong with a member, or None."""
-    if extension in IMAGE_EXTENSIONS:
+    most = _MOST_BYTES.get(kind)
+    if most is None:
+        return None
+    if member.size > most:
+        return "member_costly", f"at most {most:,} bytes", f"{member.size:,}"
+    data = view[member.data_offset : member.data_offset + member.size]
+    if kind == "image":
         try:
             check_image(data, _codec())
         except ImageError as error:
             return "image_undecodable", "", str(error)
-    elif extension == "cls":
-        label = int(data) if data.isdigit() and len(data) <= _MOST_DIGITS else None
-        if label is None or (classes is not None and label >= classes):
-            wanted = "an integer" if classes is None else f"0 to {classes - 1}"
-            return "label_range", wanted, data[:40].decode("ascii", "backslashreplace")
-    elif extension == "json":
+    elif kind == LABEL:
+        if not _is_label(data, check):
+            wanted = "an integer" if check.classes is None else f"0 to {check.classes - 1}"
+            return "label_range", wanted, repr(data[:40])[2:-1]
+    elif kind == "json":
         try:
             if not isinstance(json.loads(data), dict):
                 return "text_invalid", "a JSON object", "another JSON value"
         except (ValueError, RecursionError) as error:
             return "text_invalid", "a JSON object", str(error)
-    elif extension == "txt":
+    elif kind == "txt":
         try:
             data.decode("utf-8")
         except UnicodeDecodeError as error:
@@ -194,23 +265,10 @@ def _check_member(extension: str, data: bytes, classes: int | None) -> tuple[str
     return None
 
 
-def _check_shapes(
-    file: str, samples: dict[str, tuple[str, ...]], shapes: Counter[tuple[str, ...]]
-) -> Iterator[Problem]:
-    """Compare each sample's members with those that most samples have."""
-    if len(shapes) <= 1:
-        return
-    usual = set(shapes.most_common(1)[0][0])
-    for key, shape in samples.items():
-        for extension in sorted(usual - set(shape)):
-            yield Problem("member_missing", file, f"{key}.{extension}")
-        for extension in sorted(set(shape) - usual):
-            yield Problem("member_extra", file, f"{key}.{extension}")
-
-
-def _hash_keys(keys: list[str]) -> np.ndarray:
-    joined = b"".join(hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest() for key in keys)
-    return np.frombuffer(joined, np.uint64)
+def _is_label(data: bytes, check: ShardCheck) -> bool:
+    """Tell whether a .cls member holds a class number: as we write it, or as readers take it."""
+    label = parse_label(data) if data.isdigit() or not check.strict else None
+    return label is not None and (check.classes is None or 0 <= label < check.classes)
 
 
 @lru_cache(maxsize=1)

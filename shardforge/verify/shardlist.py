@@ -12,20 +12,21 @@ import numpy as np
 from shardforge.braces import expand_braces
 from shardforge.errors import UsageError
 from shardforge.executors import Executor
+from shardforge.samples import LABEL, SampleNotes
+from shardforge.tarfiles import find_compression
 from shardforge.verify.problems import Problem
 from shardforge.verify.shard import ShardCheck, verify_shard
 
 #: Where nothing says which samples have a class, a sample without one is no damage.
-_OPTIONAL = frozenset({"cls"})
+_OPTIONAL = frozenset({LABEL})
 
 
 @dataclass(frozen=True)
 class ShardlistFindings:
-    """The problems of all shards, their samples, and how many of these have no `.cls`."""
+    """The problems of all shards, and what is odd about their samples."""
 
     problems: list[Problem]
-    samples: int
-    unlabelled: int
+    notes: SampleNotes
 
 
 def verify_shardlist(
@@ -34,27 +35,32 @@ def verify_shardlist(
     executor: Executor,
     *,
     classes: int | None,
+    strict: bool = False,
     progress: Callable[[str, int, int], None],
 ) -> ShardlistFindings:
     """Return what is wrong with the shards that `patterns` (paths with braces or *, or folders) name.
 
-    Level "decode" reads everything, "size" only looks whether the shards are there.
+    Level "decode" reads everything, "size" only looks whether the shards are there. With `strict` they are to be as
+    `shardforge write` makes them.
 
     Raises:
         UsageError: the patterns name no path.
     """
     paths = [path for pattern in patterns for path in _expand(pattern)]
-    checks = [ShardCheck(path, path, level, classes=classes, optional=_OPTIONAL) for path in dict.fromkeys(paths)]
+    checks = [
+        ShardCheck(path, path, level, classes=classes, optional=_OPTIONAL, strict=strict)
+        for path in dict.fromkeys(paths)
+    ]
     problems: dict[str, list[Problem]] = {}
+    notes: dict[str, SampleNotes] = {}
     hashes: list[np.ndarray] = []
     owners: list[int] = []
-    unlabelled = 0
     progress(f"verify ({level})", 0, len(checks))
     numbers = {check.path: number for number, check in enumerate(checks)}
     for result in executor.run(verify_shard, checks):
         found = result.unwrap()
         problems[result.task.path] = found.problems
-        unlabelled += found.incomplete
+        notes[result.task.path] = found.notes
         if found.keys is not None:
             hashes.append(found.keys)
             owners += [numbers[result.task.path]] * len(found.keys)
@@ -64,7 +70,10 @@ def verify_shardlist(
         problems[checks[second].path].append(
             Problem("key_twice", checks[second].path, found=f"keys that are in {places}, too")
         )
-    return ShardlistFindings([problem for check in checks for problem in problems[check.path]], len(owners), unlabelled)
+    all_notes = SampleNotes()
+    for check in checks:
+        all_notes.update(notes[check.path])
+    return ShardlistFindings([problem for check in checks for problem in problems[check.path]], all_notes)
 
 
 def _expand(pattern: str) -> list[str]:
@@ -72,7 +81,8 @@ def _expand(pattern: str) -> list[str]:
     if "://" in pattern:
         raise UsageError(f"--shardlist {pattern}: verify reads local tars only; download them first")
     if Path(pattern).is_dir():
-        found = sorted(str(path) for path in Path(pattern).glob("*.tar"))
+        names = sorted(str(path) for path in Path(pattern).iterdir())
+        found = [name for name in names if name.endswith(".tar")] or [name for name in names if find_compression(name)]
     elif "*" in pattern:
         found = sorted(glob.glob(pattern))
     else:

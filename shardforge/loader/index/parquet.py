@@ -9,11 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardforge.errors import DatasetError
-from shardforge.loader.index.rows import BLOCK, NO_LABEL, ShardRows, hash_keys, make_extent
+from shardforge.loader.index.rows import NO_LABEL, ShardRows, make_extent
 from shardforge.loader.network import Retries, describe_file, hide_credentials
 from shardforge.loader.places import is_remote
 from shardforge.loader.ranges import read_pieces
 from shardforge.loader.shards import Shard
+from shardforge.samples import hash_keys
+from shardforge.tarfiles import BLOCK
 
 _OFFSET, _SIZE = "_offset", "_size"  # null for a sample without the member
 

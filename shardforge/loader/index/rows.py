@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shardforge.errors import DatasetError
+from shardforge.tarfiles import BLOCK
 
-BLOCK = 512
 #: In `labels`: the sample has none.
 NO_LABEL = -1
 _LIMIT = 1 << 32
@@ -34,12 +32,6 @@ class ShardRows:
     hashes: npt.NDArray[np.uint64]
     labels: npt.NDArray[np.int32]
     members: dict[str, Extent]
-
-
-def hash_keys(keys: Iterable[str]) -> npt.NDArray[np.uint64]:
-    """Return the first 64 bits of the BLAKE2b of each key."""
-    digests = [hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest() for key in keys]
-    return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)
 
 
 def make_extent(place: str, offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Extent:

@@ -13,11 +13,10 @@ import numpy.typing as npt
 
 from shardforge.errors import DatasetError
 from shardforge.loader.index.file import Columns, map_columns
-from shardforge.loader.index.rows import BLOCK, hash_keys
-from shardforge.loader.index.walk import split_name
 from shardforge.loader.network import hide_credentials
 from shardforge.loader.storage import ShardReader
-from shardforge.tarfiles import TarError, iter_members
+from shardforge.samples import hash_keys, split_name
+from shardforge.tarfiles import BLOCK, TarError, iter_members
 
 Int64Array = npt.NDArray[np.int64]
 #: Where members lie: shard number, first byte and size of each; offset 0 where a sample lacks the member.
@@ -104,6 +103,17 @@ class ShardIndex:
             return np.full(len(wanted), -1, np.int64)
         places = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
         return np.where(hashes[places] == wanted, order[places], np.int64(-1)).astype(np.int64)
+
+    def find_repeated(self) -> Int64Array:
+        """Return the first sample of each key that occurs more than once in its shard, by hashes of 64 bits."""
+        hashes, order = self._columns.hashes, self._columns.order
+        equal = np.flatnonzero(hashes[1:] == hashes[:-1])
+        samples = order[equal].astype(np.int64)
+        shards = self.find_shards(samples)
+        near = shards == self.find_shards(order[equal + 1].astype(np.int64))
+        runs = np.stack([shards[near].astype(np.uint64), hashes[equal[near]]])
+        first = np.unique(runs, axis=1, return_index=True)[1]
+        return np.sort(samples[near][first])
 
     def _members_of(self, sample: int) -> list[tuple[int, int]]:
         """Return offset and size of each member that a sample has."""

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from itertools import groupby
-
 import numpy as np
 
 from shardforge.errors import DatasetError
 from shardforge.files import FileView
-from shardforge.loader.index.rows import NO_LABEL, ShardRows, hash_keys, make_extent
+from shardforge.loader.index.rows import NO_LABEL, ShardRows, make_extent
 from shardforge.loader.network import hide_credentials
 from shardforge.loader.storage.base import ShardFile
-from shardforge.tarfiles import Member, TarBytes, TarError, iter_members
+from shardforge.samples import LABEL, MOST_LABEL, hash_keys, iter_samples, parse_label
+from shardforge.tarfiles import CompressedTarError, Member, TarBytes, TarError, iter_members
 
 #: Bytes of a remote shard that are read at a time.
 _PIECE = 8 << 20
-_META = re.compile(r"__[^/]*__/")
+#: Extensions in a shard: the index has a column for each, so that dots in names could make it as large as its square.
+_MOST_EXTENSIONS = 256
+_LARGEST_LABEL = (1 << 31) - 1
 
 
 def walk_shard(path: str) -> ShardRows:
     """Return the rows of the tar at `path`, its samples in order.
 
-    A sample is a run of members whose names are alike up to the first dot of the file name; what follows the dot, in
-    lower case, is the extension. Hidden files, files without a dot, and what lies in a folder __NAME__ belong to no
-    sample: the rules of webdataset.
-
     Raises:
-        DatasetError: the tar is torn or damaged, or a sample has two members with one extension.
+        DatasetError: the tar is compressed, torn or damaged, or a sample has two members with one extension, or its
+            samples have very many extensions.
     """
     try:
         with open(path, "rb") as file:  # not mapped: a file that is cut meanwhile would end the process
@@ -36,7 +32,7 @@ def walk_shard(path: str) -> ShardRows:
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be indexed ({error}); expected a tar") from error
     except TarError as error:
-        raise DatasetError(f"{path}: {error}; restore the shard, or leave it out") from error
+        raise _explain(path, error) from error
 
 
 def walk_file(url: str, file: ShardFile) -> ShardRows:
@@ -49,7 +45,13 @@ def walk_file(url: str, file: ShardFile) -> ShardRows:
     try:
         return _index_members(name, _PieceView(file))
     except TarError as error:
-        raise DatasetError(f"{name}: {error}; restore the shard, or leave it out") from error
+        raise _explain(name, error) from error
+
+
+def _explain(name: str, error: TarError) -> DatasetError:
+    if isinstance(error, CompressedTarError):
+        return DatasetError(f"{name} {error}")
+    return DatasetError(f"{name}: {error}; restore the shard, or leave it out")
 
 
 class _PieceView:
@@ -72,41 +74,30 @@ class _PieceView:
         return self._piece[start - self._start : end - self._start]
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Return a member's key and extension, both empty where it belongs to no sample."""
-    folder, slash, file_name = name.rpartition("/")
-    stem, dot, extension = file_name.partition(".")
-    if not stem or not dot or _META.match(name):
-        return "", ""
-    return folder + slash + stem, extension.lower()
-
-
 def _index_members(path: str, view: TarBytes) -> ShardRows:
     keys: list[str] = []
     labels: list[int] = []
     members: dict[str, tuple[list[int], list[int], list[int]]] = {}
-    for key, sample in _iter_samples(view):
+    for key, sample in iter_samples(iter_members(view)):
         label = NO_LABEL
         for extension, member in sample:
+            if extension not in members and len(members) == _MOST_EXTENSIONS:
+                raise DatasetError(
+                    f"{path}: its samples have more than {_MOST_EXTENSIONS} extensions, such as {extension} of {key}: "
+                    "what follows the first dot of a file name is the extension; rename the members"
+                )
             rows, offsets, sizes = members.setdefault(extension, ([], [], []))
             if rows and rows[-1] == len(keys):
                 raise DatasetError(f"{path}: sample {key} has two members .{extension}; write that tar anew")
             rows.append(len(keys))
             offsets.append(member.data_offset)
             sizes.append(member.size)
-            if extension == "cls":
-                label = _parse_label(bytes(view[member.data_offset : member.data_offset + member.size]))
+            if extension == LABEL:
+                label = _read_label(view, member)
         keys.append(key)
         labels.append(label)
     extents = {name: make_extent(path, *_spread(len(keys), *columns)) for name, columns in members.items()}
     return ShardRows(hash_keys(keys), np.array(labels, np.int32), extents)
-
-
-def _iter_samples(view: TarBytes) -> Iterator[tuple[str, list[tuple[str, Member]]]]:
-    named = ((split_name(member.name), member) for member in iter_members(view))
-    # Files that belong to no sample may stand between the members of one.
-    for key, sample in groupby((item for item in named if item[0][0]), lambda item: item[0][0]):
-        yield key, [(extension, member) for (_, extension), member in sample]
 
 
 def _spread(samples: int, rows: list[int], offsets: list[int], sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +107,9 @@ def _spread(samples: int, rows: list[int], offsets: list[int], sizes: list[int])
     return spread[0], spread[1]
 
 
-def _parse_label(text: bytes) -> int:
-    """Return the class index in a .cls member; text that is no number is left to whoever reads the member."""
-    digits = text.strip()
-    return int(digits) if digits.isdigit() and len(digits) < 10 else NO_LABEL
+def _read_label(view: TarBytes, member: Member) -> int:
+    """Return the class index in a .cls member; text that is no such number is left to whoever reads the member."""
+    if member.size > MOST_LABEL:
+        return NO_LABEL
+    label = parse_label(bytes(view[member.data_offset : member.data_offset + member.size]))
+    return label if label is not None and 0 <= label <= _LARGEST_LABEL else NO_LABEL

@@ -20,8 +20,8 @@ from shardforge.loader.dataset import KEY, ShardDataset, Transform
 from shardforge.loader.storage import ShardReader
 from shardforge.loader.storage.local import LocalStorage
 from shardforge.paths import path_from_text, path_to_text
+from shardforge.samples import IMAGE_SUFFIXES
 from shardforge.sources import open_source, parse_source
-from shardforge.sources.listing import IMAGE_SUFFIXES
 
 #: Kinds of sources by the suffix of the path that is named.
 _KINDS = {".txt": "list", ".json": "openmmlab"}

@@ -12,6 +12,7 @@ from shardforge.loader.dataset import ShardDataset, Transform
 from shardforge.loader.descriptions import read_classes
 from shardforge.loader.inputs import check_size, open_all_inputs
 from shardforge.loader.loader import ShardLoader
+from shardforge.tarfiles import find_compression
 from shardforge.train.data.augment import evaluation_transform
 from shardforge.train.data.files import FileDataset
 from shardforge.train.data.sampling import choose_sampler, count_epoch
@@ -81,7 +82,8 @@ def is_shards(place: str) -> bool:
     path = Path(place)
     if path.is_dir():
         return has_splits(place) or any(path.glob("*.tar"))
-    return path.suffix == ".tar" or path.name == MANIFEST or "{" in place or "*" in place or "://" in place
+    tar = path.suffix == ".tar" or find_compression(path.name) is not None
+    return tar or path.name == MANIFEST or "{" in place or "*" in place or "://" in place
 
 
 def has_splits(place: str) -> bool:
