@@ -177,6 +177,7 @@ def _mark_images(mapping: Mapping, spec: SourceSpec) -> None:
     with mapping.transaction():
         mapping.execute(mapping.query("replace_described"))
         mapping.execute(mapping.query("update_vanished"))
+        mapping.execute(mapping.query("delete_listable_notes"), source=spec.name)
         mapping.execute(mapping.query("delete_listable"), source=spec.name)
 
 

@@ -7,7 +7,9 @@ taken for one of these when every cell that is not empty is digits and `.0`; one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
 from itertools import chain
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,9 +20,14 @@ _PARTS = ((0, 16), (16, 1_024), (1_040, None))
 _MOST = 1 << 53  # up to here each whole number is a float of its own
 
 
-def as_whole(value: float) -> float | int:
-    """Return a number as an int where it is whole and no rounding can have made it so (up to 2^53), else as it is."""
-    return int(value) if abs(value) <= _MOST and value == int(value) else value
+def as_whole(value: Any) -> Any:
+    """Return a float or a decimal as an int where it is whole, and all else as it is.
+
+    Floats beyond 2^53 stay, too: these are all whole, whatever they stood for.
+    """
+    if isinstance(value, float):
+        return int(value) if abs(value) <= _MOST and value.is_integer() else value
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
 
 
 def read_whole_numbers(

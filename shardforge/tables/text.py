@@ -97,7 +97,7 @@ class TextTable:
         empty = True
         for block in self._blocks():
             table = self._parse(block, list(map(str, chosen)))
-            if table is not None:
+            if table is not None and table.num_rows:
                 self._check_swallowed(block, table.num_rows)
                 empty = False
                 yield table.rename_columns([self.names[place] for place in chosen])
