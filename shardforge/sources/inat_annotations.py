@@ -121,7 +121,9 @@ def _read_lists(file: Path) -> dict[str, pa.Table]:
     for name, elements in pending.items():
         tables[name].append(_make_table(name, elements))
     if "images" not in tables:
-        raise SourceError(f"{file}: no list 'images'; expected an annotation file of an iNaturalist competition")
+        raise SourceError(
+            f"{file}: no list 'images' with entries; expected an annotation file of an iNaturalist competition"
+        )
     return {
         name: pa.concat_tables(tables[name]).unify_dictionaries() if tables[name] else schema.empty_table()
         for name, schema in _LISTS.items()

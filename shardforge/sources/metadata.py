@@ -25,7 +25,7 @@ JOINED_BY_VALUE = frozenset({"key", "label", "group_id", *RANKS, "url"})
 
 _NO_ROW = -1
 # What a path has that is not spelled plainly.
-_SPELLED = re.compile(r"\\|//|(^|/)\.")
+_SPELLED = re.compile(rf"\\|//|(^|/|{MEMBER_MARK})\.")
 _SCHEMA = pa.schema(
     [("value", pa.string()), ("value_hash", pa.int64()), ("row_hash", pa.int64())]
     + [(name, pa.string()) for name in DESCRIPTIVE]

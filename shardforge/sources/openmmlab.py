@@ -16,7 +16,7 @@ from shardforge.sources.base import SourceSpec, locate_file
 from shardforge.sources.columns import as_text, describe
 from shardforge.sources.json_text import parse_json
 from shardforge.sources.listing import batched
-from shardforge.sources.written_paths import make_named_batch, make_nameless_batch, names_disk
+from shardforge.sources.written_paths import make_named_batch, make_nameless_batch, names_disk, read_slashes
 from shardforge.tables.formats import HEAD_BYTES, JSON, refuse_other_formats
 from shardforge.tables.numbers import as_whole
 
@@ -34,6 +34,8 @@ class OpenMMLabSource:
 
     def __init__(self, spec: SourceSpec) -> None:
         self.spec = spec
+        prefix = encode_path(spec.options.get("prefix", ""))
+        self._prefix = prefix if os.path.exists(os.path.join(os.fsencode(spec.root), prefix)) else read_slashes(prefix)
 
     def list(self) -> Iterator[pa.Table]:
         """Yield a record per entry of `data_list`, in its order.
@@ -59,7 +61,7 @@ class OpenMMLabSource:
     def _place(self, entry: dict[str, Any]) -> bytes:
         """Return the path of an entry behind the prefix, which stands for a folder of this machine."""
         path = encode_path(_read_path(entry))
-        return path if names_disk(path) else os.path.join(encode_path(self.spec.options.get("prefix", "")), path)
+        return path if names_disk(path) else os.path.join(self._prefix, path)
 
     def _load(self, file: Path) -> tuple[Sequence[Any], Sequence[Any]]:
         """Return `data_list` and the class names (none are fine where no entry has a label)."""
