@@ -38,7 +38,7 @@ CELLS = frozenset(
 LAST_WORDS = frozenset({*FIRST_WORDS, "none", "null", "nan", "n/a", "n.a", "pleasehelp"})
 
 #: What stands for a space.
-_SPACES = ("_", "\xa0", "\u202f", "\t", "\n", "\r")
+_SPACES = ("_", "\xa0", "\u202f", "\t")
 _EDGES = " .,;:!?*#-+=/\\|()[]{}<>\"'`~×‐‑‒–—―−…·•"
 #: Genera that are written as what some programs make of a missing value.
 _GENERA = ("Na", "Nan")
