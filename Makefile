@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-compiled test-slurm lint format docs clean
+.PHONY: help demo test test-compiled test-slurm test-old-duckdb lint wheels format docs clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is to make.
@@ -14,7 +14,7 @@ demo: .venv/core ## Turn the photos in data/ into verified shards, in the folder
 	VIRTUAL_ENV=.venv PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
 test: .venv/dev lint ## Run the linters and the tests.
-	$(BIN)/pytest -m "not slurm and not compiled and not recipes"
+	$(BIN)/pytest -m "not slurm and not compiled and not recipes and not old_duckdb"
 
 test-compiled: .venv/dev ## Run a recipe of each network through torch.compile (takes minutes and a C++ compiler).
 	$(BIN)/pytest -m compiled
@@ -22,10 +22,16 @@ test-compiled: .venv/dev ## Run a recipe of each network through torch.compile (
 test-slurm: .venv/dev ## Run the tests that need Slurm (Debian: apt-get install slurm-wlm munge).
 	$(BIN)/pytest -m slurm
 
+test-old-duckdb: .venv/duckdb-1.5.0 ## Run the tests of mappings that the oldest and the newest DuckDB share.
+	SHARDFORGE_OLD_DUCKDB=$(CURDIR)/$< $(BIN)/pytest -m old_duckdb
+
 lint: .venv/dev ## Check style and types.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+wheels: .venv/dev ## Resolve the install and its extras from wheels, for each platform and Python (asks the package index).
+	$(BIN)/python scripts/resolve_wheels.py
 
 format: .venv/dev ## Bring the code into its format.
 	$(BIN)/ruff check --fix
@@ -46,6 +52,9 @@ clean: ## Remove what make has made.
 .venv/dev: .venv/pyvenv.cfg
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@
+
+.venv/duckdb-1.5.0: .venv/dev
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $@ duckdb==1.5.0
 
 .venv/pyvenv.cfg: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -24,6 +25,12 @@ _CLOSED_PIPE = 141
 
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: Of a path that no file can have: wrong usage.
+_IMPOSSIBLE = (errno.ENAMETOOLONG, errno.ELOOP)
+#: Of a word, such as a path, and of a message: beyond them the middle is left out.
+_LONGEST_WORD = 1_000
+_LONGEST = 4_000
+_LONG_WORD = re.compile(rf"\S{{{_LONGEST_WORD},}}")
 
 
 @contextmanager
@@ -40,13 +47,13 @@ def one_line_errors() -> Iterator[None]:
 def explain_error(error: ShardforgeError | KeyboardInterrupt | OSError) -> tuple[int, str]:
     """Return the exit status and the line of a command that an `EXPECTED` error ends; "" for a closed pipe."""
     if isinstance(error, ShardforgeError):
-        return error.exit_code, f"Error: {error}"
+        return error.exit_code, f"Error: {_shorten(str(error))}"
     if isinstance(error, KeyboardInterrupt):
         then = str(error) or "what is finished is kept; run the same command again to go on."
         return _INTERRUPTED, f"Interrupted: {then}"
     if isinstance(error, BrokenPipeError):
         return _CLOSED_PIPE, ""
-    return 1, f"Error: {_explain(error)}"
+    return 2 if error.errno in _IMPOSSIBLE else 1, f"Error: {_shorten(_explain(error))}"
 
 
 def end_at_next_interrupt() -> None:
@@ -78,7 +85,20 @@ def _explain(error: OSError) -> str:
         return f"{_name(error, 'standard output')}: {problem}; make room, and run the same command again"
     if error.errno in _DENIED:
         return f"{_name(error, 'a file')}: {problem}; allow this user to use it, and to enter the folders above it"
+    if error.errno in _IMPOSSIBLE:
+        return f"{_name(error, 'a path')}: {problem}; give another path"
     return f"{_name(error, 'a file')}: {problem}; see that it is there and its disk is well, and run it again"
+
+
+def _shorten(message: str) -> str:
+    """Return a message that a reader can take in, whatever was quoted in it."""
+    message = _LONG_WORD.sub(lambda word: _cut(word[0], _LONGEST_WORD), message)
+    return _cut(message, _LONGEST)
+
+
+def _cut(text: str, letters: int) -> str:
+    half = letters // 2
+    return text if len(text) <= letters else f"{text[:half]} […] {text[-half:]}"
 
 
 def _name(error: OSError, unknown: str) -> str:

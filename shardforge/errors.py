@@ -4,6 +4,7 @@
     ├── UsageError             exit 2: what was asked for cannot be done as asked
     ├── SourceError            a source cannot be listed
     ├── MappingError           the database is locked, of another version, or holds what it should not
+    │   └── MappingMissingError    exit 2: there is none, or the file is something else
     ├── SplitError             an empty split, impossible shares
     ├── ImageError             one image that cannot be used; `.reason` is a code of `shardforge.reasons`
     ├── DatasetError           a dataset folder holds something else, or cannot be written
@@ -11,7 +12,7 @@
     │       └── ManifestMissingError   exit 2: there is none
     ├── BudgetExceededError    more bad images than `--max-bad` allows
     └── TaskError              a unit of work failed for good; `.task` names it, `.why` says why
-        └── WorkerLostError    it killed its worker process each time; `.signal` says how
+        └── WorkerLostError    it killed its worker process each time; `.signal` says how, `.position` where
 
 Every message says what is wrong, where, what was expected and what to do; what it quotes from a file is cut. Errors
 cross process borders, so each class survives pickling: one positional message, extras as keywords with defaults.
@@ -45,6 +46,12 @@ class SourceError(ShardforgeError):
 
 class MappingError(ShardforgeError):
     """The mapping database cannot be used as asked."""
+
+
+class MappingMissingError(MappingError):
+    """There is no mapping where one was named: nothing at all, or something else."""
+
+    exit_code = 2
 
 
 class SplitError(ShardforgeError):
@@ -93,14 +100,19 @@ class TaskError(ShardforgeError):
 
 
 class WorkerLostError(TaskError):
-    """A unit of work killed its worker process at each try, by this signal (0: by none)."""
+    """A unit of work killed its worker process at each try.
 
-    def __init__(self, message: str, *, task: str = "", why: str = "", signal: int = 0) -> None:
+    `signal` did it (0: none), at the item with the number `position` (negative: at none, or it is not known).
+    """
+
+    def __init__(self, message: str, *, task: str = "", why: str = "", signal: int = 0, position: int = -1) -> None:
         super().__init__(message, task=task, why=why)
         self.signal = signal
+        self.position = position
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args[0], {"task": self.task, "why": self.why, "signal": self.signal})
+        extras = {name: getattr(self, name) for name in ("task", "why", "signal", "position")}
+        return _rebuild, (type(self), self.args[0], extras)
 
 
 def _rebuild(kind: type[ShardforgeError], message: str, extras: dict[str, Any]) -> ShardforgeError:

@@ -33,12 +33,22 @@ def read_lines(path: Path) -> list[str]:
         UsageError: the file cannot be read, or is no UTF-8 text.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = decode_text(path.read_bytes(), path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); allow it, or name another file") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text ({error}); convert it, for instance by iconv -f latin1") from error
     return text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+
+
+def decode_text(data: bytes, name: str | Path) -> str:
+    """Return the UTF-8 text that `data` is, without a byte order mark.
+
+    Raises:
+        UsageError: it is other text, or none; the message calls it `name`.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name}: not UTF-8 text ({error}); convert it, for instance by iconv -f latin1") from error
 
 
 def read_range(fd: int, offset: int, size: int) -> bytes:
@@ -108,6 +118,12 @@ def atomic_write(path: Path, *, scratch: Path | None = None) -> Iterator[IO[byte
     finally:
         with suppress(OSError):  # what went wrong is said above
             temporary.unlink()
+
+
+def sync_file(path: Path) -> None:
+    """Bring the bytes of a file that another library wrote to the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -181,10 +181,8 @@ def _expect_adler(field: bytes) -> int | None:
     The checksum is the sum of the header's bytes, those of the field itself counted as eight spaces; the low half of
     Adler-32 is one plus the sum of all bytes, modulo 65521, and ten times as fast as `sum`.
     """
-    digits = field.strip(b"\0 ") or b"0"
-    if digits.strip(b"01234567"):
-        return None
-    return (1 + int(digits, 8) + sum(field) - 8 * ord(" ")) % _ADLER_MODULUS
+    number = _parse_octal(field)
+    return None if number is None else (1 + number + sum(field) - 8 * ord(" ")) % _ADLER_MODULUS
 
 
 def _explain_header(header: bytes, position: int) -> TarError:
@@ -201,9 +199,19 @@ def _read_number(field: bytes, position: int) -> int:
         if field[0] != 0x80:
             raise TarError(f"the header at byte {position} has a negative number, or one beyond all sizes")
         return int.from_bytes(field[1:], "big")
+    number = _parse_octal(field)
+    if number is None:
+        raise TarError(f"the header at byte {position} has {field!r} where octal digits are expected")
+    return number
+
+
+def _parse_octal(field: bytes) -> int | None:
+    """Return a number of octal digits, of which a zero byte is the end; None where there are others."""
     digits = field.strip(b"\0 ") or b"0"
     if digits.strip(b"01234567"):  # int() would take signs and underscores, too
-        raise TarError(f"the header at byte {position} has {field!r} where octal digits are expected")
+        digits = digits.partition(b"\0")[0].strip()
+        if not digits or digits.strip(b"01234567"):
+            return None
     return int(digits, 8)
 
 

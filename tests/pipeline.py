@@ -97,7 +97,7 @@ def as_nobody(code: str, *arguments: object) -> subprocess.CompletedProcess[str]
 
 #: Imported while still root: the interpreter's folder may be closed to others.
 PRELOAD = (
-    "import sys, duckdb, multiprocessing.forkserver, numpy.ma\n"
+    "import sys, duckdb, multiprocessing.forkserver, numpy.ma, uuid\n"
     "from shardforge.cli import main\n"
     "import shardforge.dataset.write, shardforge.executors.local, shardforge.images.convert\n"
     "import shardforge.loader.index.parquet, shardforge.loader.index.dali\n"

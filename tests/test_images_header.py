@@ -130,6 +130,17 @@ def test_an_empty_file_is_named_so(tmp_path: Path) -> None:
         read_from_file(tmp_path / "empty", b"")
 
 
+@pytest.mark.parametrize(("path", "words"), [("/proc/self/mem", "Input/output error"), ("/", "Is a directory")])
+def test_what_the_system_cannot_read_is_unreadable(path: str, words: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        with pytest.raises(ImageError, match=f"cannot read the file: {words}") as caught:
+            read_file_header(fd, 10_000)
+    finally:
+        os.close(fd)
+    assert caught.value.reason == "unreadable"
+
+
 @pytest.mark.parametrize("format", ["jpeg", "png", "webp"])
 def test_a_header_that_ends_early_is_truncated(format: str, tmp_path: Path) -> None:
     start = encode(format)[:26]

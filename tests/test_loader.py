@@ -181,6 +181,83 @@ def test_random_boxes_have_the_shares_and_shapes_asked_for() -> None:
     assert share.mean() == pytest.approx(0.5, abs=0.03)
 
 
+#: Boxes and mirrored images of five draws and sizes, written down once: others would be another epoch of every run.
+BOXES: dict[BatchTransform, tuple[list[list[float]], list[bool]]] = {
+    RandomResizedCrop(224): (
+        [[185, 5, 565, 443], [0, 71, 93, 163], [1, 1, 5, 5], [0, 199, 1, 200], [145, 122, 291, 245]],
+        [True, False, True, True, True],
+    ),
+    RandomResizedCrop(64, scale=(0.2, 0.6), ratio=(0.5, 1.5), flip=0.2): (
+        [[252, 6, 537, 437], [3, 55, 79, 195], [1, 1, 4, 5], [0, 199, 1, 201], [116, 95, 332, 274]],
+        [False] * 5,
+    ),
+    CenterCrop(224): (
+        [
+            [110, 30, 530, 450],
+            [6.25, 106.25, 93.75, 193.75],
+            [1.3125, 0.3125, 5.6875, 4.6875],
+            [0.0625, 199.5625, 0.9375, 200.4375],
+            [85.9375, 23.4375, 414.0625, 351.5625],
+        ],
+        [False] * 5,
+    ),
+    CenterCrop(10, share=1.0): (
+        [[80, 0, 560, 480], [0, 100, 100, 200], [1, 0, 6, 5], [0, 199.5, 1, 200.5], [62.5, 0, 437.5, 375]],
+        [False] * 5,
+    ),
+    Squash(20, 30): (
+        [[0, 0, 640, 480], [0, 0, 100, 300], [0, 0, 7, 5], [0, 0, 1, 400], [0, 0, 500, 375]],
+        [False] * 5,
+    ),
+}
+
+
+@pytest.mark.parametrize("transform", BOXES, ids=str)
+def test_boxes_stay_as_they_are(transform: BatchTransform) -> None:
+    widths, heights = np.array([[640, 480], [100, 300], [7, 5], [1, 400], [500, 375]]).T
+    draws = np.arange(5, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(17)
+    boxes, flips = transform.plan(widths, heights, draws)
+    assert (boxes.tolist(), flips.tolist()) == BOXES[transform]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "size", "box"),
+    [
+        ((3.0, 4.0), (1, 400), (0, 199, 1, 200)),
+        ((0.25, 0.3), (400, 1), (199, 0, 200, 1)),
+        ((3.0, 4.0), (90, 4000), (0, 1985, 90, 2015)),  # 30 high, the nearest shape
+        ((0.25, 0.5), (4000, 90), (1977, 0, 2022, 90)),
+    ],
+)
+def test_an_image_that_no_box_fits_into_gives_its_centre(
+    ratio: tuple[float, float], size: tuple[int, int], box: tuple[float, ...]
+) -> None:
+    plan = RandomResizedCrop(8, scale=(1, 1), ratio=ratio).plan(*np.array([size]).T, np.array([1], np.uint64))
+    assert plan.boxes.tolist() == [list(box)]
+
+
+@pytest.mark.parametrize(
+    ("transform", "options"),
+    [
+        (RandomResizedCrop, {"side": 0}),
+        (RandomResizedCrop, {"side": 8, "scale": (0, 1)}),
+        (RandomResizedCrop, {"side": 8, "scale": (0.6, 0.5)}),
+        (RandomResizedCrop, {"side": 8, "ratio": (0, 1)}),
+        (RandomResizedCrop, {"side": 8, "ratio": (2, 1)}),
+        (CenterCrop, {"side": 0}),
+        (CenterCrop, {"side": 8, "share": 0}),
+        (CenterCrop, {"side": 8, "share": 1.01}),
+        (Squash, {"width": 0, "height": 8}),
+        (Squash, {"width": 8, "height": 0}),
+    ],
+)
+def test_transforms_that_cannot_be_are_refused(transform: type[BatchTransform], options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=rf"{transform.__name__}\(.*must be"):
+        transform(**options)
+    least: dict[str, Any] = {"width": 1, "height": 1} if transform is Squash else {"side": 1}
+    assert transform(**least).size == (1, 1)
+
+
 def test_batched_crops_are_those_of_pillow(out: Path, cropped: ShardDataset) -> None:
     loader = ShardLoader(cropped, global_batch_size=16, members=("image", "sample"), num_workers=0)
     tars = list(read_tars(out, "train").values())
@@ -222,9 +299,11 @@ def test_every_number_and_kind_of_workers_makes_the_same_batches(cropped: ShardD
 def test_random_transforms_in_python_draw_the_same_everywhere(out: Path, start_method: str) -> None:
     dataset = ShardDataset(out, split="train", transform=random_pixels)
     options: dict[str, Any] = {"global_batch_size": 16, "members": ("image", "sample")}
-    random.seed(1)
+    torch = pytest.importorskip("torch")
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     expected = batches(ShardLoader(dataset, num_workers=0, **options))
-    assert random.random() == random.Random(1).random()  # the generators of this process are left alone
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    assert after == before  # the generators of this process are left alone
     loader = ShardLoader(dataset, num_workers=2, start_method=start_method, **options)
     assert same(batches(loader), expected)
     assert not same(batches(loader), expected)  # the next epoch

@@ -20,7 +20,7 @@ from shardforge.errors import DatasetError
 from shardforge.loader.index import ShardIndex, open_index
 from shardforge.loader.index.cache import choose_place
 from shardforge.loader.index.file import join_rows, write_columns
-from shardforge.loader.index.rows import Extent, ShardRows
+from shardforge.loader.index.rows import Extent, ShardRows, hash_keys, make_extent
 from shardforge.loader.index.shard_index import make_fingerprint
 from shardforge.loader.inputs import open_inputs
 from shardforge.loader.shards import ShardSet
@@ -116,6 +116,48 @@ def test_a_sample_with_three_members_takes_forty_bytes(tmp_path: Path) -> None:
     rows = ShardRows(numbers.astype(np.uint64), numbers.astype(np.int32), members)
     write_columns(tmp_path / "index", join_rows("id", np.array([[1, 2]], np.int64), [rows]))
     assert (tmp_path / "index").stat().st_size <= 40 * count + 4096
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "message"),
+    [
+        (1536, (1 << 32) - 1, None),
+        ((1 << 41) - 512, 0, None),
+        (0, 0, None),
+        (1536, 1 << 32, "a member of 4 GiB or more, or beyond 2 TiB, cannot be indexed"),
+        (1 << 41, 1, "a member of 4 GiB or more, or beyond 2 TiB, cannot be indexed"),
+        (1537, 1, "the data of a member does not start at a multiple of 512 bytes"),
+        (-512, 1, "the data of a member does not start"),
+        (512, -1, "the data of a member does not start"),
+    ],
+)
+def test_members_beyond_what_an_index_holds_are_refused(offset: int, size: int, message: str | None) -> None:
+    offsets, sizes = np.array([512, offset]), np.array([3, size])
+    if message is not None:
+        with pytest.raises(DatasetError, match=f"a.tar: {message}"):
+            make_extent("a.tar", offsets, sizes)
+        return
+    extent = make_extent("a.tar", offsets, sizes)
+    assert extent.blocks.tolist() == [1, offset // 512]
+    assert extent.sizes.tolist() == [3, size]
+    assert (extent.blocks.dtype, extent.sizes.dtype) == (np.uint32, np.uint32)
+
+
+def test_keys_are_hashed_alike_for_good() -> None:
+    # Written down once: indices that were written before hold these.
+    assert hash_keys(["a", "é", ""]).tolist() == [3405396810240292928, 3394012004367669963, 13020603013274838756]
+
+
+def test_of_samples_with_one_key_the_first_is_found(tmp_path: Path) -> None:
+    tars = [
+        write_tar(tmp_path / f"{number}.tar", {f"{key}.cls": b"%d" % (10 * number + i) for i, key in enumerate(keys)})
+        for number, keys in enumerate(("bca", "dae", "fag"))
+    ]
+    index = open_tars(*tars)
+    assert [index.find(key) for key in "abcdefg"] == [2, 0, 1, 3, 5, 6, 8]
+    assert index.find_all(["g", "f", "no", "b"]).tolist() == [8, 6, -1, 0]
+    assert [index.key(sample) for sample in range(9)] == list("bcadaefag")
+    assert index.labels.tolist() == [0, 1, 2, 10, 11, 12, 20, 21, 22]
 
 
 def test_an_index_is_kept_until_a_shard_changes(tmp_path: Path) -> None:

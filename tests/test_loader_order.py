@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -89,10 +90,98 @@ def test_growing_by_shards_keeps_the_order_of_the_old_ones() -> None:
     assert list(dict.fromkeys(new[new < 20])) == list(dict.fromkeys(old))
 
 
-def test_order_stays_as_it_is() -> None:
-    order = Shuffled(np.array([70, 0, 30, 50]), seed=17, block_shards=2)
-    # Written down once: other numbers would break the resuming of every run that was begun before.
-    assert order.take(140, 155).tolist() == [5, 47, 52, 18, 41, 69, 21, 33, 56, 26, 114, 62, 115, 17, 55]
+LENGTHS = np.array([4, 0, 3, 5])
+LABELS = np.array([2, 0, -1, 2, 0, 2, 2, 3], np.int32)
+KEPT = np.array([0, 2, 3, 5, 6, 11])
+SOURCES = [Source(Sequential(3), 3, 1.0), Source(Shuffled(LENGTHS, seed=3), 12, 2.0)]
+UNWEIGHTED = [source._replace(weight=None) for source in SOURCES]
+
+#: Written down once, two passes or what comes to it, and what tells a resumed run that the order is another one: other
+#: numbers would break every run that was begun before.
+ORDERS: dict[str, tuple[Sampler, list[int], dict[str, object]]] = {
+    "sequential": (Sequential(5), [0, 1, 2, 3, 4, 0, 1, 2, 3, 4], {"kind": "sequential", "samples": 5}),
+    "shuffled in blocks": (
+        Shuffled(LENGTHS, seed=17, block_shards=2),
+        [10, 5, 6, 9, 7, 11, 4, 8, 3, 2, 0, 1, 10, 9, 2, 7, 0, 1, 8, 11, 3, 6, 5, 4],
+        {"kind": "shuffled", "seed": 17, "block_shards": 2},
+    ),
+    "shuffled": (
+        Shuffled(LENGTHS, seed=17),
+        [8, 9, 3, 2, 10, 11, 1, 5, 4, 7, 0, 6, 10, 9, 2, 6, 0, 1, 8, 4, 3, 11, 5, 7],
+        {"kind": "shuffled", "seed": 17, "block_shards": 16},
+    ),
+    "chosen": (
+        Chosen(Shuffled(count_kept(LENGTHS, KEPT), seed=17, block_shards=1), KEPT),
+        [11, 6, 5, 2, 3, 0, 2, 3, 0, 11, 6, 5],
+        {"kind": "shuffled", "seed": 17, "block_shards": 1, "kept": "9e109490eb3c02ee"},
+    ),
+    "classes": (
+        ClassSampler(LABELS, seed=17),
+        [6, 0, 7, 7, 3, 1, 4, 1, 7, 7, 5, 4, 3, 5],
+        {
+            "kind": "classes",
+            "seed": 17,
+            "samples": 7,
+            "members": "18de94fe98f1bd32",
+            "shares": "6293b9451e9338e4",
+        },
+    ),
+    "weighted classes": (
+        ClassSampler(LABELS, seed=17, weights=np.array([1.0, 0, 2, 1]), samples=8),
+        [7, 0, 5, 7, 3, 1, 4, 6, 7, 7, 0, 6, 4, 5, 3, 1],
+        {
+            "kind": "classes",
+            "seed": 17,
+            "samples": 8,
+            "members": "18de94fe98f1bd32",
+            "shares": "642c632e87649147",
+        },
+    ),
+    "weighted": (
+        WeightedSampler(np.array([0.5, 0, 3, 1.5]), seed=17, samples=8),
+        [3, 2, 2, 3, 2, 2, 0, 2, 3, 3, 3, 2, 0, 2, 2, 2],
+        {"kind": "weighted", "seed": 17, "samples": 8, "weights": "460c65fb6c72e3e0"},
+    ),
+    "mixture": (
+        Mixture(UNWEIGHTED, seed=17),
+        [9, 13, 7, 11, 0, 8, 12, 1, 10, 14, 4, 2, 3, 6, 5, 13, 0, 5, 14, 4, 7, 1, 9, 12],
+        {
+            "kind": "mixture",
+            "seed": 17,
+            "draws": [3, 12],
+            "sources": [source.sampler.describe() for source in SOURCES],
+        },
+    ),
+    "weighted mixture": (
+        Mixture(SOURCES, seed=17, samples=9),
+        [9, 13, 0, 7, 1, 11, 2, 8, 12, 0, 10, 14, 1, 4, 3, 6, 2, 5],
+        {
+            "kind": "mixture",
+            "seed": 17,
+            "draws": [3, 6],
+            "sources": [source.sampler.describe() for source in SOURCES],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_orders_stay_as_they_are(name: str) -> None:
+    sampler, order, description = ORDERS[name]
+    assert sampler.take(0, len(order)).tolist() == order
+    assert json.loads(json.dumps(sampler.describe())) == description
+
+
+@pytest.mark.parametrize("block_shards", [0, -1])
+def test_a_block_of_no_shard_is_refused(block_shards: int) -> None:
+    with pytest.raises(UsageError, match=f"block_shards {block_shards}: at least one shard makes a block"):
+        Shuffled(LENGTHS, seed=1, block_shards=block_shards)
+
+
+def test_hashes_and_permutations_stay_as_they_are() -> None:
+    assert [derive_key(17), derive_key(17, 3, 1)] == [9260656408219841379, 3870421023614458123]
+    assert permute(np.arange(10), 10, derive_key(17)).tolist() == [7, 4, 2, 0, 6, 9, 1, 5, 8, 3]
+    assert hash_fractions(derive_key(17), np.arange(2)).tolist() == [0.36500879416233944, 0.4712625391649924]
 
 
 @given(lengths=shard_lengths, data=st.data())
@@ -200,7 +289,3 @@ def test_mixture_spreads_its_sources_over_the_epoch() -> None:
 def test_mixture_that_cannot_be_is_refused(weights: list[float | None], samples: int | None) -> None:
     with pytest.raises(UsageError, match="mixing"):
         mixture(1, [10, 10], weights, samples)
-
-
-def test_sequential_is_the_order_of_the_shards() -> None:
-    assert Sequential(3).take(2, 7).tolist() == [2, 0, 1, 2, 0]

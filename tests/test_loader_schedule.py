@@ -54,6 +54,24 @@ def test_wrapped_epoch_goes_on_from_its_own_start(lengths: np.ndarray, batch_siz
     assert len(rows) - lengths.sum() < batch_size
 
 
+def test_batches_stay_as_they_are() -> None:
+    """Written down once: other samples or draws would break the resuming of every run that was begun before."""
+    schedule = shuffled([4, 0, 3, 5], 5)
+    assert epoch_of(schedule) == [[2, 1, 3, 0, 9], [7, 8, 10, 6, 4], [11, 5, 2, 1, 3]]
+    assert schedule.batch(3, 1).samples.tolist() == [2, 0, 7, 11, 1]
+    assert schedule.batch(3, 1).draws[:2].tolist() == [13317543811733781545, 16664843113944997963]
+    repeated = shuffled([4, 0, 3, 5], 6, repeats=2, epoch_samples=8)
+    assert epoch_of(repeated, 1) == [[9, 7, 8, 9, 7, 8], [10, 9, 7, 10, 9, 7]]
+    assert repeated.describe() == {
+        "seed": 7,
+        "batch_size": 6,
+        "last": "wrap",
+        "repeats": 2,
+        "epoch_samples": 4,
+        "sampler": {"kind": "shuffled", "seed": 7, "block_shards": 2},
+    }
+
+
 def test_dropping_leaves_out_what_fills_no_batch() -> None:
     batches = epoch_of(shuffled([10, 10, 7], 10, "drop"))
     assert [len(batch) for batch in batches] == [10, 10]

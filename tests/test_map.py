@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from shardforge.mapping.known_sources import MetadataFile
 from shardforge.mapping.staging import Changes
 from shardforge.mapping.update import MapReport, map_sources
 from shardforge.sources import parse_sources
+from shardforge.sources.folder import FolderSource
 
 
 @pytest.fixture(params=["duckdb", "sqlite"])
@@ -161,6 +163,57 @@ def test_images_in_tars_are_read_in_place(db: Path, image_tree: Path, tmp_path: 
     assert counts(scan(db, f"shards=wds:{tmp_path / 'shard.tar'}").changes["shards"]) == {"unchanged": 9}
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1, 1_700_000])
+def test_large_images_are_hashed_to_their_last_byte(db: Path, tmp_path: Path, image_tree: Path, more: int) -> None:
+    """Files are read in pieces of 1 MiB: loose ones, and from where they lie in a tar."""
+    start = (image_tree / "fish" / "0.jpg").read_bytes()
+    data = start + bytes(i * i % 251 for i in range((1 << 20) + more - len(start)))
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "a.jpg").write_bytes(data)
+    with tarfile.open(tmp_path / "large.tar", "w") as tar:
+        tar.add(image_tree / "fish" / "1.jpg", "0.jpg")
+        tar.add(tmp_path / "large" / "a.jpg", "1.jpg")
+        tar.add(image_tree / "fish" / "2.jpg", "2.jpg")
+    scan(db, f"loose=folder:{tmp_path / 'large'}", f"packed=wds:{tmp_path / 'large.tar'}")
+    found = rows(db, "SELECT path, content_hash FROM images WHERE path LIKE '%a.jpg' OR path LIKE '%1.jpg'")
+    assert len(found) == 2
+    assert {content for _, content in found} == {hashlib.sha256(data).hexdigest()[:32]}
+
+
+def test_a_file_that_vanishes_after_it_was_listed_has_its_reason(
+    db: Path, image_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = FolderSource.list
+
+    def list_and_remove(self: FolderSource) -> Iterator[Any]:
+        yield from listed(self)
+        (image_tree / "fish" / "0.jpg").unlink()
+        (image_tree / "birds").rename(image_tree / "aside")
+        (image_tree / "birds").touch()
+        os.truncate(image_tree / "fish" / "1.jpg", 1000)
+        os.truncate(image_tree / "fish" / "2.jpg", 0)
+
+    monkeypatch.setattr(FolderSource, "list", list_and_remove)
+    scan(db, image_tree)
+    found = by_path(db, "reason")
+    assert {found[path] for path in found if path.startswith(("birds/", "fish/0"))} == {"vanished"}
+    assert found["fish/1.jpg"] == "changed"
+    assert found["fish/2.jpg"] == "empty_file"
+    assert [found[path] for path in found if path.startswith("mammals/")] == [None] * 4
+
+
+def test_a_file_without_permission_has_its_reason(db: Path, image_tree: Path) -> None:
+    (image_tree / "fish" / "0.jpg").chmod(0)
+    for folder in (image_tree.parent.parent.parent, image_tree.parent.parent, image_tree.parent):
+        folder.chmod(0o777)
+    command = "main(['map', '--db', sys.argv[1], '--source', sys.argv[2], '--workers', '0'])"
+    found = as_nobody(command, db, f"tree=folder:{image_tree}")
+    assert found.returncode == 0, found.stderr
+    reasons = by_path(db, "reason")
+    assert reasons.pop("fish/0.jpg") == "unreadable"
+    assert list(reasons.values()) == [None] * 11
+
+
 def test_equal_file_names_of_two_sources_do_not_collide(db: Path, image_tree: Path) -> None:
     report = scan(db, f"a=folder:{image_tree}", f"b=folder:{image_tree}")
     assert {name: counts(changes) for name, changes in report.changes.items()} == {"a": {"new": 12}, "b": {"new": 12}}
@@ -246,7 +299,7 @@ def test_a_root_that_is_no_text_is_refused(db: Path, image_tree: Path) -> None:
 def test_nothing_is_made_when_a_source_is_wrong(db: Path, image_tree: Path) -> None:
     sources = ("--source", f"tree=folder:{image_tree}", "--source", "b=folder:/nowhere/at/all")
     assert "/nowhere/at/all does not exist" in run("map", "--db", db, *sources, code=2).stderr
-    assert "run `shardforge map" in run("map", "--db", db, code=1).stderr
+    assert "run `shardforge map" in run("map", "--db", db, code=2).stderr
     assert not db.exists()
     (db.parent / "empty").mkdir()
     assert "no file at all" in run("map", "--db", db, "--source", f"e=folder:{db.parent}/empty", code=1).stderr

@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def read_session() -> list[tuple[str, str]]:
-    """Return (command, output) for each command of the README's first screen."""
+    """Return (command, output) for each command of the README's sessions, which go on from each other."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = text.partition("<!-- session -->")[2].partition("<!-- /session -->")[0]
-    lines = [line.removeprefix("    ") for line in block.strip("\n").splitlines()]
+    blocks = [part.partition("<!-- /session -->")[0] for part in text.split("<!-- session -->")[1:]]
+    lines = [line.removeprefix("    ") for block in blocks for line in block.strip("\n").splitlines()]
     steps: list[tuple[str, str]] = []
     for line in lines:
         if line.startswith("$ "):
@@ -24,12 +24,14 @@ def read_session() -> list[tuple[str, str]]:
     return steps
 
 
-def test_first_screen_is_real(tmp_path: Path) -> None:
+def test_sessions_are_real(tmp_path: Path) -> None:
     steps = read_session()
     assert [command.split()[:2] for command, _ in steps[:4]] == [
         ["shardforge", name] for name in ("map", "split", "write", "verify")
     ]
-    (tmp_path / "data").symlink_to(ROOT / "data")
+    assert sum(command.startswith("shardforge sql ") for command, _ in steps) == 3
+    for folder in ("data", "sql"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "LC_ALL": "C"}
     for command, output in steps:
         result = subprocess.run(

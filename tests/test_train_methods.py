@@ -25,7 +25,15 @@ from torch.nn import functional
 
 from shardforge.errors import UsageError
 from shardforge.train.encoders import create_encoder
-from shardforge.train.masking import draw_mask, mask_from_hidden, mask_from_noise
+from shardforge.train.masking import (
+    count_visible,
+    draw_mask,
+    mask_from_hidden,
+    mask_from_noise,
+    mask_from_order,
+    spread,
+    unit_patches,
+)
 from shardforge.train.methods import Method, create_method, resolve_method
 from shardforge.train.methods.crossmae import CrossMAE
 from shardforge.train.methods.dbot import DBOT
@@ -99,6 +107,47 @@ def test_lowest_noise_is_visible() -> None:
     mask = mask_from_noise(torch.tensor([[0.9, 0.1, 0.5, 0.3]]), 0.5, (2, 2))
     assert mask.hidden.tolist() == [[True, False, True, False]]
     assert mask.kept.tolist() == [[1, 3]]
+
+
+def test_units_are_squares_row_by_row() -> None:
+    assert unit_patches((4, 6), 2).tolist() == [
+        *([0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11]),
+        *([12, 13, 18, 19], [14, 15, 20, 21], [16, 17, 22, 23]),
+    ]
+    for unit in (0, 3, 4):
+        with pytest.raises(UsageError, match=f"--min-mask-size {unit} does not divide the 4 x 6 patches"):
+            unit_patches((4, 6), unit)
+
+
+def test_refined_mask_shows_the_same_squares() -> None:
+    mask = mask_from_order(torch.tensor([[1, 0], [0, 1]]), 1)
+    fine = mask.refine((2, 4), 2)
+    assert fine.visible == 4
+    assert fine.order.tolist() == [[2, 3, 6, 7, 0, 1, 4, 5], [0, 1, 4, 5, 2, 3, 6, 7]]
+    assert fine.hidden[0].tolist() == [True, True, False, False] * 2
+    assert (fine.hidden[1] == ~fine.hidden[0]).all()
+    assert mask_from_noise(torch.tensor([[0.9, 0.1]]), 0.5, (2, 4), 2).order.tolist() == [[2, 3, 6, 7, 0, 1, 4, 5]]
+
+
+def test_mask_of_hidden_patches_keeps_the_order_of_the_visible() -> None:
+    hidden = torch.tensor([[True, False, True, False], [False, False, True, True]])
+    mask = mask_from_hidden(hidden)
+    assert mask.order.tolist() == [[1, 3, 0, 2], [0, 1, 2, 3]]
+    assert (mask.visible, mask.kept.tolist()) == (2, [[1, 3], [0, 1]])
+    assert torch.equal(mask_from_order(mask.order, 2).hidden, hidden)
+    assert torch.equal(mask.to("cpu").hidden, hidden)
+
+
+def test_mask_on_pixels() -> None:
+    pixels = spread(torch.tensor([[True, False]]), (1, 2), (2, 6))
+    assert pixels.tolist() == [[[True] * 3 + [False] * 3] * 2]
+
+
+def test_visible_units_are_rounded_down_and_never_all_or_none() -> None:
+    assert [count_visible(10, ratio) for ratio in (0.75, 0.85, 0.05)] == [2, 1, 9]
+    for ratio in (0.91, 1.0, 0.0):
+        with pytest.raises(UsageError, match=f"--mask-ratio {ratio} of 10 mask units leaves"):
+            count_visible(10, ratio)
 
 
 def test_mask_of_unequal_images_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipeline import copy_images, prepare, write
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
-from shardforge.errors import TaskError  # noqa: E402
+from shardforge.errors import TaskError, UsageError  # noqa: E402
 from shardforge.loader.dataset import ShardDataset  # noqa: E402
 from shardforge.train.data.files import FileDataset  # noqa: E402
 from shardforge.train.distributed import Ranks  # noqa: E402
@@ -89,10 +90,124 @@ def test_cosine_rises_linearly_and_ends_at_its_floor_in_every_group() -> None:
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.1 * rate for rate in before])
 
 
+@pytest.mark.parametrize(
+    ("options", "defaults"),
+    [
+        ({"opt": "sgd", "momentum": 0.8, "nesterov": True}, {"momentum": 0.8, "nesterov": True}),
+        ({"opt": "sgd", "opt_fused": True, "opt_eps": 1e-3}, {"momentum": 0.9, "nesterov": False, "fused": True}),
+        ({"opt": "rmsprop", "momentum": 0.7, "opt_eps": 1e-3}, {"momentum": 0.7, "eps": 1e-3}),
+        ({"opt": "adamw", "opt_betas": (0.8, 0.95), "opt_fused": True}, {"betas": (0.8, 0.95), "fused": True}),
+        ({"opt": "adam", "opt_betas": (0.8, 0.95), "opt_eps": 1e-3}, {"betas": (0.8, 0.95), "eps": 1e-3}),
+        ({"opt": "adam"}, {"betas": (0.9, 0.999), "eps": 1e-8, "fused": None, "capturable": False}),
+        ({"opt": "nadam", "opt_betas": (0.8, 0.95)}, {"betas": (0.8, 0.95), "decoupled_weight_decay": False}),
+        ({"opt": "nadamw", "opt_betas": (0.8, 0.95)}, {"betas": (0.8, 0.95), "decoupled_weight_decay": True}),
+        ({"opt": "radam", "opt_betas": (0.8, 0.95)}, {"betas": (0.8, 0.95)}),
+        ({"opt": "adamax", "opt_betas": (0.8, 0.95)}, {"betas": (0.8, 0.95)}),
+        ({"opt": "adagrad", "opt_fused": True, "opt_eps": 0.0}, {"fused": True, "eps": 0.0}),
+    ],
+)
+def test_options_reach_the_optimiser(options: dict[str, Any], defaults: dict[str, Any]) -> None:
+    optimiser = create_optimiser(settings(**options), torch.nn.Linear(4, 2), 0.5)
+    assert {name: optimiser.defaults[name] for name in defaults} == defaults
+    kind = {"sgd": "SGD", "rmsprop": "RMSprop", "nadam": "NAdam", "nadamw": "NAdam", "radam": "RAdam", "adamw": "AdamW"}
+    assert type(optimiser).__name__ == kind.get(options["opt"], options["opt"].capitalize())
+    assert [group["lr"] for group in optimiser.param_groups] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"opt": "sgd", "opt_betas": (0.8, 0.9)},
+            "--opt-betas: --opt sgd .*; adam, adamax, adamw, nadam, nadamw, radam do",
+        ),
+        ({"opt": "nadam", "opt_fused": True}, "--opt-fused: --opt nadam .*; adagrad, adam, adamw, sgd do"),
+        ({"opt": "rmsprop", "nesterov": True}, "--nesterov: --opt rmsprop .*; sgd do"),
+    ],
+)
+def test_settings_that_an_optimiser_lacks_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        create_optimiser(settings(**options), torch.nn.Linear(4, 2), 0.5)
+
+
+def test_compiled_steps_have_rates_as_tensors() -> None:
+    optimiser = create_optimiser(settings(opt="adamw"), torch.nn.Linear(4, 2), 0.5, compiled=True)
+    rate = optimiser.param_groups[0]["lr"]
+    set_rates(optimiser, 0.1)
+    assert optimiser.param_groups[0]["lr"] is rate  # another tensor would be compiled anew
+    assert rate.item() == pytest.approx(0.05)
+    set_rates(optimiser, 1.0)
+    assert rate.item() == pytest.approx(0.5)
+
+
+def test_layer_decay_goes_through_a_part_alone_and_has_a_least() -> None:
+    vit = tiny_vit()
+    whole = torch.nn.ModuleDict({"encoder": vit, "decoder": torch.nn.Linear(24, 2)})
+    chosen = settings(layer_decay=0.5, layer_decay_min_scale=0.3)
+    groups = group_by_rate_and_decay(chosen, whole, 2.0, layered=vit)
+    found = {name: group["lr"] for group in groups for name in group["names"]}
+    names = ("decoder.weight", "encoder.head.weight", "encoder.blocks.1.mlp.fc1.weight", "encoder.pos_embed")
+    assert [found[name] for name in names] == [2.0, 2.0, 1.0, 0.6]
+    with pytest.raises(UsageError, match="--layer-decay: Linear does not tell its layers apart"):
+        group_by_rate_and_decay(chosen, whole["decoder"], 1.0)
+
+
+def test_frozen_and_shared_weights_are_in_no_group_and_in_one() -> None:
+    one, other, frozen = (torch.nn.Linear(2, 2) for _ in range(3))
+    other.weight = one.weight
+    frozen.requires_grad_(False)
+    (group,) = group_by_rate_and_decay(settings(), torch.nn.Sequential(one, other, frozen), 1.0)
+    assert group["names"] == ["0.weight", "0.bias", "1.bias"]
+    assert len(group["params"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "factors"),
+    [
+        ("constant", {}, [0.2, 0.6, 1.0, 1.0, 1.0, 1.0]),
+        ("cosine", {"floor": 0.5}, [0.2, 0.6, 1.0, 0.875, 0.625, 0.5]),
+        ("polynomial", {"power": 2.0}, [0.2, 0.6, 1.0, 4 / 9, 1 / 9, 0.0]),
+        ("step", {"step_size": 2, "gamma": 0.5}, [0.2, 0.6, 1.0, 1.0, 0.5, 0.5]),
+        ("multistep", {"steps": (3, 5), "gamma": 0.5}, [0.2, 0.6, 1.0, 0.5, 0.5, 0.25]),
+    ],
+)
+def test_courses_of_the_rate(kind: str, options: dict[str, Any], factors: list[float]) -> None:
+    course = Course(kind, total=6, warmup=2, warmup_start=0.2, **options)
+    assert [course.factor(time) for time in range(6)] == pytest.approx(factors)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "polynomial"])
+def test_courses_without_time_after_the_rise_end_at_once(kind: str) -> None:
+    assert Course(kind, total=3, warmup=3).factor(3) == 1.0
+    assert Course(kind, total=1).factor(0) == 1.0
+    assert Course(kind, total=4, floor=0.25).factor(9) == (0.25 if kind == "cosine" else 0.0)
+
+
+def test_options_of_the_schedule_reach_the_course() -> None:
+    chosen = settings(
+        lr_scheduler="multistep",
+        warmup_epochs=3,
+        lr_warmup_decay=0.2,
+        lr_cosine_min=0.05,
+        lr_power=2.0,
+        lr_step_size=7,
+        lr_steps=(4, 8),
+        lr_step_gamma=0.3,
+    )
+    epochs = create_course(chosen, 0.5, epochs=10, steps_per_epoch=100)
+    expected = Course("multistep", 10, 3, 0.2, floor=0.1, power=2.0, step_size=7, steps=(4, 8), gamma=0.3)
+    assert epochs == expected
+    by_step = create_course(replace(chosen, lr_scheduler_update="step"), 0.5, epochs=10, steps_per_epoch=100)
+    assert by_step == replace(expected, total=1000, warmup=300)
+    assert create_course(chosen, 0.0, epochs=10, steps_per_epoch=1).floor == 0.0
+    assert create_course(chosen, 0.01, epochs=10, steps_per_epoch=1).floor == 1.0
+
+
 def test_schedule_starts_again_at_stages_and_after_resume_epoch() -> None:
     chosen = settings(epochs=30, stage_epochs=(0, 10, 20))
     assert [find_stage(chosen, 0, epoch) for epoch in (0, 9, 10, 29)] == [(0, 10), (0, 10), (10, 20), (20, 30)]
     assert find_stage(settings(epochs=30), 12, 20) == (12, 30)
+    assert find_stage(replace(chosen, stage_epochs=(10, 30, 40)), 12, 20) == (12, 30)
     assert Course("step", total=9, step_size=3, gamma=0.5).factor(7) == 0.25
 
 

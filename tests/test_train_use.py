@@ -134,6 +134,76 @@ def test_images_are_taken_in_any_form(place: Path) -> None:
     assert not model.training
 
 
+def test_arrays_are_images(place: Path) -> None:
+    model = get_model(place / "models" / _NETWORK)
+    with Image.open(sorted((place / "images" / "Anas").iterdir())[0]) as image:
+        picture, grey, clear = image.convert("RGB"), image.convert("L"), image.convert("RGBA")
+    pixels = np.asarray(picture)
+    floats = [(pixels / 255).astype(kind) for kind in (np.float16, np.float32, np.float64)]
+    for array in (pixels, np.asfortranarray(pixels), np.asarray(clear), pixels[None], [pixels], *floats):
+        assert inference_model(model, array)[0]["top"] == inference_model(model, picture)[0]["top"]
+    for array in (np.asarray(grey), np.asarray(grey)[..., None], np.asarray(grey) / 255):
+        assert inference_model(model, array)[0]["top"] == inference_model(model, grey)[0]["top"]
+    several = inference_model(model, np.stack([pixels, 255 - pixels]))
+    assert [one["image"] for one in several] == ["image 0", "image 1"]
+    assert several[1]["score"] == inference_model(model, 255 - pixels)[0]["score"]
+    assert len(inference_model(model, (form for form in (pixels, picture)))) == 2
+
+
+PIXELS = np.zeros((4, 5, 3), np.uint8)
+NO_IMAGES: list[tuple[Any, str]] = [
+    (3, "images: expected a path, .* and not int"),
+    (None, "images: expected a path, .* and not NoneType"),
+    ({"a": PIXELS}, "images: expected a path, .* and not dict"),
+    (PIXELS[0, 0], r"image 0: an array of the shape \[3\]; expected \[height, width\]"),
+    (np.moveaxis(PIXELS, 2, 0), r"the shape \[3, 4, 5\]; .* the colours last"),
+    (PIXELS[:0], r"the shape \[0, 5, 3\]"),
+    (PIXELS[None, None], r"the shape \[1, 1, 4, 5, 3\]"),
+    (PIXELS.astype(np.uint16), "an array of uint16; expected uint8, or floats from 0 to 1"),
+    (PIXELS.astype(bool), "an array of bool; expected uint8"),
+    (PIXELS.astype(object), "an array of object; expected uint8"),
+    (PIXELS + 200.0, "floats from 200 to 200; expected 0 to 1"),
+    (PIXELS - 1.0, "floats from -1 to -1; expected 0 to 1"),
+    (PIXELS * np.nan, "floats from nan to nan; expected 0 to 1"),
+    ([PIXELS, 3], "image 1: expected a path, .* and not int"),
+    ([None], "image 0: expected a path, .* and not NoneType"),
+    (torch.zeros(3, 4, 5), "image 0: expected a path, .* and not Tensor"),
+    ([], "no images: name at least one"),
+    (PIXELS[None][:0], "no images: name at least one"),
+]
+
+
+@pytest.mark.parametrize(("images", "message"), NO_IMAGES, ids=[message for _, message in NO_IMAGES])
+def test_what_is_no_image_is_told_in_a_sentence(place: Path, images: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        inference_model(place / "models" / _NETWORK, images)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 3}, "int is no model; expected a run's folder"),
+        ({"model": None, "images": PIXELS}, "NoneType is no model"),
+        ({"images": PIXELS, "top_k": 0}, "top_k: expected a whole number from 1, and not 0"),
+        ({"images": PIXELS, "top_k": 1.5}, "top_k: expected a whole number from 1, and not 1.5"),
+        ({"images": PIXELS, "batch_size": -1}, "batch_size: expected a whole number from 1, and not -1"),
+        ({"images": PIXELS, "batch_size": None}, "batch_size: expected a whole number from 1, and not None"),
+    ],
+)
+def test_other_arguments_of_wrong_kinds(place: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        inference_model(**{"model": place / "models" / _NETWORK, **arguments})
+
+
+def test_a_picture_that_pillow_reads_late_is_named(place: Path, tmp_path: Path) -> None:
+    path = sorted((place / "images" / "Anas").iterdir())[0]
+    (tmp_path / "cut.jpg").write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with Image.open(tmp_path / "cut.jpg") as cut, pytest.raises(ImageError, match="image 0: cannot be read"):
+        inference_model(place / "models" / _NETWORK, cut)
+    with pytest.raises(ImageError, match="image 0: cannot be read"):
+        inference_model(place / "models" / _NETWORK, Image.new("RGB", (0, 0)))
+
+
 def test_evaluation_repeats_the_figures_of_training(place: Path, tmp_path: Path) -> None:
     words = ("--data-path", place / "shards", "--workers", 0, "--batch-size", 5)
     files = ("--out", tmp_path / "answers.parquet", "--report", tmp_path)

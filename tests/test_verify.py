@@ -13,9 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hostile import HostileExecutor, make_hostile
 from pipeline import manifest, prepare, run, shard_hashes, write
+from tars import Member, write_tar
 
+from shardforge.mapping import open_mapping
 from shardforge.verify import shard
+from shardforge.verify.dataset import verify_dataset
+from shardforge.verify.shardlist import verify_shardlist
 
 SHARD = "train/shards-train-000001.tar"
 OTHER = "train/shards-train-000002.tar"
@@ -298,6 +303,47 @@ def test_foreign_shards_by_braces(out: Path) -> None:
     assert "[shard_missing]" in found.stderr
 
 
+JPG, PNG = b"a JPEG", b"a PNG"  # stand for real images
+GOOD: list[Member] = [("a.jpg", JPG), ("a.cls", b"0"), ("b.jpg", JPG), ("b.cls", b"1")]
+
+#: Shards of others -> their members, what is damage, and what is not as `shardforge write` makes it.
+FOREIGN: dict[str, tuple[list[Member], set[str], set[str]]] = {
+    "as ours": (GOOD, set(), set()),
+    "other formats": ([*GOOD, ("c.png", PNG), ("c.cls", b"2")], set(), {"member_missing", "member_extra"}),
+    "jpeg": ([("a.jpeg", JPG), ("a.cls", b"0")], set(), {"member_suffix"}),
+    "upper case": ([*GOOD, ("c.JPG", JPG), ("c.CLS", b"2")], set(), {"member_suffix"}),
+    "line ends in labels": ([*GOOD, ("c.jpg", JPG), ("c.cls", b"2\n")], set(), {"label_range"}),
+    "no label": ([*GOOD, ("c.jpg", JPG)], set(), set()),
+    "another order": ([*GOOD, ("c.cls", b"0"), ("c.jpg", JPG)], set(), {"member_order"}),
+    "two images": ([*GOOD, ("c.jpg", JPG), ("c.png", PNG), ("c.cls", b"0")], set(), {"member_extra"}),
+    "a text more": ([*GOOD, ("c.jpg", JPG), ("c.cls", b"0"), ("c.json", b"{}")], set(), {"member_extra"}),
+    "sidecars of a Mac": ([item for n, d in GOOD for item in ((f"./._{n}", b"\0\5"), (f"./{n}", d))], set(), set()),
+    "stray files": ([GOOD[0], ("README", b""), *GOOD[1:], ("__meta__/a.json", b"[")], set(), set()),
+    "a label that is none": ([*GOOD, ("c.jpg", JPG), ("c.cls", b"cat")], {"label_range"}, {"label_range"}),
+    "a label beyond the classes": ([*GOOD, ("c.jpg", JPG), ("c.cls", b"3")], {"label_range"}, {"label_range"}),
+    "no image": ([*GOOD, ("c.cls", b"2")], {"member_missing"}, {"member_missing"}),
+    "a label of 64 kB and more": (
+        [*GOOD, ("c.jpg", JPG), ("c.cls", b"0" * 65537)],
+        {"member_costly"},
+        {"member_costly"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_shards_are_judged_by_readers_or_by_our_contract(tmp_path: Path, image_tree: Path, name: str) -> None:
+    real = {JPG: (image_tree / "fish/0.jpg").read_bytes(), PNG: (image_tree / "fish/3.png").read_bytes()}
+    members, damage, strict = FOREIGN[name]
+    tar = write_tar(tmp_path / "a.tar", [(n, real.get(d, d)) for n, d in members])
+    (tmp_path / "classes.txt").write_text("x\ny\nz\n")
+    for options, expected in ((["--class-file", tmp_path / "classes.txt"], damage), (["--strict"], strict)):
+        if "beyond" in name and "--strict" in options:
+            options = [*options, "--class-file", tmp_path / "classes.txt"]
+        found = run("verify", "--shardlist", tar, "--json", "--workers", 0, *options, code=1 if expected else 0)
+        codes = {problem["code"] for problem in json.loads(found.stdout)["problems"]}
+        assert codes == expected
+
+
 def test_foreign_shards_with_a_bad_image_label_and_key(out: Path) -> None:
     def spoil(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         image, label, text = members[0], members[1], members[2]
@@ -311,6 +357,78 @@ def test_foreign_shards_with_a_bad_image_label_and_key(out: Path) -> None:
     )  # fmt: skip
     for code in ("image_undecodable", "label_range", "text_invalid", "key_twice"):
         assert f"[{code}]" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        ("json", b"{}", None),
+        ("json", b"[1]", ("text_invalid", "a JSON object", "another JSON value")),
+        ("json", b"null", ("text_invalid", "a JSON object", "another JSON value")),
+        ("json", b"\xff", ("text_invalid", "a JSON object", "'utf-8' codec can't decode")),
+        ("json", b"[" * 100_000, ("text_invalid", "a JSON object", "maximum recursion depth")),
+        ("sci.txt", "Ara macao é".encode(), None),
+        ("sci.txt", b"\xe9", ("text_invalid", "UTF-8 text", "'utf-8' codec can't decode")),
+        ("cls", b"4", None),
+        ("cls", b"5", ("label_range", "0 to 4", "5")),
+        ("cls", b"-1", ("label_range", "0 to 4", "-1")),
+        ("cls", b"1.0", ("label_range", "0 to 4", "1.0")),
+        ("cls", b"9" * 19, ("label_range", "0 to 4", "9" * 19)),
+        ("cls", b"", ("label_range", "0 to 4", "")),
+        ("png", b"no image", ("image_undecodable", "", "the bytes are not those of a known image format")),
+        ("bin", b"\xff", None),
+    ],
+)
+def test_a_member_of_a_foreign_shard_is_read_by_its_extension(
+    name: str, data: bytes, problem: tuple[str, str, str] | None, image_tree: Path, tmp_path: Path
+) -> None:
+    image = (image_tree / "fish" / "0.jpg").read_bytes()
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for member, content in (("a.jpg", image), (f"a.{name}", data)):
+            info = tarfile.TarInfo(member)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    (tmp_path / "classes.txt").write_text("a\nb\nc\nd\ne\n")
+    options = ("--class-file", tmp_path / "classes.txt", "--json", "--workers", 0)
+    found = run("verify", "--shardlist", tmp_path / "a.tar", *options, code=1 if problem else 0)
+    problems = json.loads(found.stdout)["problems"]
+    assert len(problems) == (problem is not None)
+    for one in problems:
+        assert problem is not None
+        assert (one["code"], one["member"], one["expected"]) == (problem[0], f"a.{name}", problem[1])
+        assert one["found"].startswith(problem[2])
+
+
+def test_samples_without_an_image_or_with_other_members_are_named(image_tree: Path, tmp_path: Path) -> None:
+    image = (image_tree / "fish" / "0.jpg").read_bytes()
+    names = [
+        "a.jpg",
+        "a.cls",
+        "b.jpg",
+        "b.cls",
+        "c.jpg",
+        "c.cls",
+        "d.cls",
+        "e.jpg",
+        "e.cls",
+        "e.json",
+        "a.jpg",
+        "a.cls",
+    ]
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in names:
+            content = image if name.endswith("jpg") else b"{}" if name.endswith("json") else b"1"
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    found = run("verify", "--shardlist", tmp_path / "a.tar", "--json", "--workers", 0, code=1)
+    problems = [(one["code"], one["member"]) for one in json.loads(found.stdout)["problems"]]
+    assert sorted(problems) == [
+        ("key_twice", "a"),
+        ("member_extra", "e.json"),
+        ("member_missing", "d"),
+        ("member_missing", "d.jpg"),
+    ]
 
 
 def test_a_manifest_of_another_tool(out: Path, tmp_path: Path) -> None:
@@ -340,6 +458,7 @@ def test_a_manifest_of_another_tool(out: Path, tmp_path: Path) -> None:
         (["--shardlist", "y.tar", "--repair"], "need INFO"),
         ([__file__], "tars go with --shardlist"),
         (["--shardlist", "https://x.org/y.tar"], "download them first"),
+        (["x/_info.json", "--strict"], "--strict goes with --shardlist"),
     ],
 )
 def test_wrong_usage(arguments: list[str], message: str) -> None:
@@ -377,3 +496,27 @@ def test_a_manifest_of_wrong_types_is_one_sentence(tmp_path: Path, content: obje
     (tmp_path / "_info.json").write_text(json.dumps(content))
     failed = run("verify", tmp_path, "--workers", 0, code=1)
     assert failed.stderr.startswith(f"Error: {tmp_path}/_info.json")
+
+
+@pytest.mark.parametrize("given", ["shardlist", "dataset"])
+def test_a_member_that_kills_its_reader_is_named_and_the_rest_is_read(tmp_path: Path, given: str) -> None:
+    for name in ("good", "fine", "segfault", "unforeseen", "kill"):
+        make_hostile(tmp_path / "images" / f"{name}.jpg", name)
+    db = prepare(tmp_path, f"s=folder:{tmp_path / 'images'}", "--rule", "exact", "--val-split", 20)
+    out = tmp_path / "shards"
+    write(db, out, "--passthrough", "--label", "none")
+    with open_mapping(db) as mapping:
+        names = dict(mapping.rows("SELECT key, path FROM images"))
+    with HostileExecutor(1) as executor:
+        if given == "dataset":
+            problems = verify_dataset(out / "_info.json", "decode", executor, progress=lambda *_: None)
+        else:
+            found = verify_shardlist(
+                [str(out / "*" / "*.tar")], "decode", executor, classes=None, progress=lambda *_: None
+            )
+            problems = found.problems
+    said = {(problem.code, names[problem.member.partition(".")[0]]): problem.found for problem in problems}
+    killed = {("reader_killed", name) for name in ("segfault.jpg", "kill.jpg")}
+    assert said.keys() == killed | {("internal_error", "unforeseen.jpg")}
+    assert "SIGSEGV" in said["reader_killed", "segfault.jpg"]
+    assert said["internal_error", "unforeseen.jpg"] == "ValueError: nobody thought of this"

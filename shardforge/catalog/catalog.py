@@ -23,7 +23,7 @@ from shardforge.dataset.receipt import Receipt, read_receipt
 from shardforge.errors import DatasetError
 from shardforge.files import atomic_write, sha256_file
 from shardforge.mapping import Mapping
-from shardforge.mapping.duckdb import DuckDBMapping
+from shardforge.mapping.duckdb import MEMORY, DuckDBMapping
 from shardforge.queries import load_query
 from shardforge.records import RANKS
 from shardforge.verify.problems import Problem
@@ -118,7 +118,7 @@ def open_catalog(path: Path, *, labelled: bool) -> Iterator[Mapping]:
 
     `labelled` says that the dataset has classes: then no other labels count as such.
     """
-    with DuckDBMapping(Path(":memory:"), write=True) as mapping:
+    with DuckDBMapping(MEMORY, write=True) as mapping:
         quoted = str(path).replace("'", "''")
         label = "coalesce(c.class_name, '')" if labelled else "c.label"
         mapping.execute(load_query("create_catalog_views").format(catalog=quoted, label=label))

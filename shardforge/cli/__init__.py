@@ -17,6 +17,7 @@ from shardforge.cli.index import index_command
 from shardforge.cli.leaks import leaks_command
 from shardforge.cli.map import map_command
 from shardforge.cli.split import split_command
+from shardforge.cli.sql import sql_command
 from shardforge.cli.stats import stats_command
 from shardforge.cli.verify import verify_command
 from shardforge.cli.write import write_command
@@ -55,6 +56,7 @@ main.add_command(split_command)
 main.add_command(write_command)
 main.add_command(verify_command)
 main.add_command(stats_command)
+main.add_command(sql_command)
 main.add_command(catalog_command)
 main.add_command(card_command)
 main.add_command(index_command)

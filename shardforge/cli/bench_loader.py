@@ -6,19 +6,21 @@ from pathlib import Path
 
 import click
 
-from shardforge.cli.options import FiniteRange, cache_options, json_option, print_json, print_table
+from shardforge.cli.options import MOST_WORKERS, FiniteRange, cache_options, json_option, print_json, print_table
 
 
 @click.command("bench-loader", short_help="Measure how fast samples are read on this machine.")
 @click.argument("inputs", nargs=-1, required=True, metavar="PATHS...")
 @click.option("--split", help="Split to read, where PATHS is an _info.json or a folder with several.")
-@click.option("--size", type=click.IntRange(min=1), default=224, show_default=True, help="Pixels of the random crops.")
+@click.option(
+    "--size", type=click.IntRange(1, 9_999), default=224, show_default=True, help="Pixels of the random crops."
+)
 @click.option("--raw", is_flag=True, help="Read the bytes of all members and decode nothing.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True, help="Samples of a batch.")
-@click.option("--workers", type=click.IntRange(min=0), default=None, help="Threads. [default: one per core]")
+@click.option("--workers", type=click.IntRange(0, MOST_WORKERS), default=None, help="Threads. [default: one per core]")
 @click.option(
     "--step-ms",
-    type=FiniteRange(min=0),
+    type=FiniteRange(0, 3_600_000),
     default=0.0,
     show_default=True,
     help="Pretend that a training step takes this long.",

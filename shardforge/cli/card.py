@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from shardforge.cli.options import json_option, print_json
+from shardforge.cli.options import LocalPath, json_option, print_json
 from shardforge.progress import Progress
 
 
 @click.command("catalog", short_help="Write catalog.parquet: one row for each sample.")
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("out", type=LocalPath(file_okay=False))
 @json_option
 def catalog_command(out: Path, as_json: bool) -> None:
     """Write OUT/catalog.parquet: one row a sample, with its place, class, taxon, licence, author and source.
@@ -32,10 +32,10 @@ def catalog_command(out: Path, as_json: bool) -> None:
 
 
 @click.command("card", short_help="Write the data card (README.md) that Hugging Face shows.")
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("out", type=LocalPath(file_okay=False))
 @click.option(
     "--db",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="Mapping that OUT was written from: it knows how OUT was split and what was left out.",
 )
 @json_option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shardforge.cli.options import (
+    LocalPath,
     count_of,
     db_option,
     distance_option,
@@ -39,7 +40,7 @@ _WHY = {
 @click.option("--split-run", default="default", show_default=True, help="Split run to look across, if there is one.")
 @click.option(
     "--report",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     help="Folder for pairs.csv, the pairs found, and pairs.png, the worst side by side.",
 )
 @executor_options

@@ -10,6 +10,7 @@ import click
 
 from shardforge.cli.duplicates import warn_unsearched
 from shardforge.cli.options import (
+    LocalPath,
     count_of,
     db_option,
     distance_option,
@@ -18,6 +19,7 @@ from shardforge.cli.options import (
     print_json,
     print_table,
 )
+from shardforge.paths import require_local
 from shardforge.progress import Progress
 from shardforge.reasons import MEANING
 
@@ -41,7 +43,7 @@ _MANIFEST = "_info.json"
 @click.option("--split-run", default="default", show_default=True, help="Split run to name, if there is one.")
 @click.option(
     "--report",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalPath(file_okay=False),
     help="Folder for leaks.csv, which `split --exclude` takes, and leaks.png, pairs side by side.",
 )
 @executor_options
@@ -99,6 +101,7 @@ def _find_sources(location: str) -> list[SourceSpec]:
     from shardforge.dataset.manifest import read_manifest
     from shardforge.duplicates.collection import find_sources, tar_sources
 
+    require_local(location, "--against")
     path = Path(location)
     manifest = path / _MANIFEST if path.is_dir() else path
     if manifest.suffix == ".json" and manifest.exists():

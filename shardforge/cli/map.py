@@ -14,6 +14,7 @@ import click
 
 from shardforge.cli.names import names_options, names_to_json, print_names, read_names
 from shardforge.cli.options import (
+    LocalPath,
     count_of,
     db_option,
     executor_options,
@@ -51,7 +52,7 @@ _EXAMPLES = 3
 )
 @click.option(
     "--metadata",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=LocalPath(exists=True, dir_okay=False),
     help="Table (CSV, TSV, JSON Lines, Parquet) that says more about the images; remembered for later scans.",
 )
 @click.option(

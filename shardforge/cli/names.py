@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from shardforge.cli.options import count_of, print_table
+from shardforge.cli.options import LocalPath, count_of, print_table
 from shardforge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def names_options(command: Command) -> Command:
     for option in (
         click.option(
             "--names-cache",
-            type=click.Path(file_okay=False, path_type=Path),
+            type=LocalPath(file_okay=False),
             help="Folder that keeps parsed files of names. [default: $SHARDFORGE_CACHE, else that of the user]",
         ),
         click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,11 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from shardforge.duplicates import DEFAULT_DISTANCE, MAX_DISTANCE
+from shardforge.errors import UsageError
+from shardforge.paths import require_local
 
 if TYPE_CHECKING:
     from shardforge.samples import Note
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: More are a slip of the pen; a machine would go down under them.
+MOST_WORKERS = 9_999
 
 _GAP = "  "
 #: Letters on a line of a table, and those that a column of text keeps however long the line is.
@@ -23,12 +29,31 @@ LINE = 100
 _NARROWEST = 8
 
 
+class LocalPath(click.Path):
+    """A path on this machine, as a `Path`: no URL, of which a folder `s3:` would be made here."""
+
+    def __init__(self, *, exists: bool = False, file_okay: bool = True, dir_okay: bool = True) -> None:
+        super().__init__(exists=exists, file_okay=file_okay, dir_okay=dir_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path."""
+        name = "path" if param is None else param.human_readable_name
+        if isinstance(param, click.Option):
+            name = max(param.opts, key=len)
+        require_local(os.fspath(value), name)
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not self.file_okay and path.exists() and not path.is_dir():
+            raise UsageError(f"{name} {path}: is no folder; give one, or a name for a new one")
+        # A relative path that begins as `md:` would be a URL for Arrow and others.
+        return path.absolute() if ":" in path.parts[0] else path
+
+
 def db_option(command: Command) -> Command:
     """Add `--db`, the mapping database."""
     return click.option(
         "--db",
         required=True,
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=LocalPath(dir_okay=False),
         help="Mapping database; the suffix chooses the engine: .duckdb, or .sqlite (also .db, .sqlite3).",
     )(command)
 
@@ -42,7 +67,10 @@ def executor_options(command: Command) -> Command:
             help="Existing Ray cluster, for instance auto or HOST:PORT. [default: start one here]",
         ),
         click.option(
-            "--workers", type=click.IntRange(min=0), default=None, help="Worker processes. [default: one per core]"
+            "--workers",
+            type=click.IntRange(0, MOST_WORKERS),
+            default=None,
+            help="Worker processes. [default: one per core]",
         ),
         click.option(
             "--executor",
@@ -79,7 +107,7 @@ def cache_options(command: Command) -> Command:
         ),
         click.option(
             "--cache-dir",
-            type=click.Path(file_okay=False, path_type=Path),
+            type=LocalPath(file_okay=False),
             help="Folder for shards behind URLs. [default: the user's cache]",
         ),
     ):
@@ -133,15 +161,46 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     Text is cut, the widest columns first, where a line would be longer than a terminal is wide.
     """
     kept = [list(row) for row in rows]
-    numeric = [all(row[i] is None or isinstance(row[i], int | float) for row in kept) for i in range(len(header))]
-    lines = [list(header), *([_cell(value) for value in row] for row in kept)]
-    widths = _fit([max(len(line[i]) for line in lines) for i in range(len(header))], numeric)
-    for line in lines:
+    layout = TableLayout(header, kept)
+    click.echo(layout.line(header))
+    for row in kept:
+        click.echo(layout.line(row))
+
+
+class TableLayout:
+    """How wide the columns of a table are, and which hold numbers; `fits` says whether they fit on a line.
+
+    Found from some of the rows: text of others is cut to that width, numbers are not.
+    """
+
+    def __init__(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        columns = range(len(header))
+        self._numeric = [all(row[i] is None or isinstance(row[i], int | float) for row in rows) for i in columns]
+        lines = [header, *([show_value(value) for value in row] for row in rows)]
+        self._widths = _fit([max(len(line[i]) for line in lines) for i in columns], self._numeric)
+        self.fits = sum(self._widths) + len(_GAP) * (len(header) - 1) <= LINE
+
+    def line(self, row: Sequence[object]) -> str:
+        """Return the line of a row."""
         padded = (
-            text.rjust(width) if right else _shorten(text, width).ljust(width)
-            for text, width, right in zip(line, widths, numeric, strict=True)
+            text.rjust(width) if right else shorten(text, width).ljust(width)
+            for text, width, right in zip(map(show_value, row), self._widths, self._numeric, strict=True)
         )
-        click.echo(_GAP.join(padded).rstrip())
+        return _GAP.join(padded).rstrip()
+
+
+def shorten(text: str, letters: int) -> str:
+    """Return text of at most so many letters."""
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def show_value(value: object) -> str:
+    """Return a value as a table shows it, on one line whatever it holds."""
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in str(value))
 
 
 def _fit(widths: list[int], numeric: Sequence[bool]) -> list[int]:
@@ -153,15 +212,3 @@ def _fit(widths: list[int], numeric: Sequence[bool]) -> list[int]:
             break
         widths[max(i for i, width in enumerate(widths) if width == widest and not numeric[i])] -= 1
     return widths
-
-
-def _shorten(text: str, letters: int) -> str:
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in str(value))

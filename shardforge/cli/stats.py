@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardforge.cli.options import db_option, json_option, print_json, print_table
+from shardforge.cli.options import LocalPath, db_option, json_option, print_json, print_table
 from shardforge.errors import UsageError
+from shardforge.paths import require_local
 from shardforge.progress import Progress
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ _MOST_ROWS = 20
 @click.option("--dataset", metavar="NAME|OUT", help="Count only what this dataset holds. [default: all that is mapped]")
 @click.option(
     "--plot",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     help="Draw the long tail (classes by size) as a PNG.",
 )
 @json_option
@@ -66,7 +67,7 @@ def stats_command(db: Path, split_run: str | None, dataset: str | None, plot: Pa
     shardforge stats --db mapping.duckdb
     shardforge stats --db mapping.duckdb --dataset shards --plot long_tail.png
 
-    All figures come from the statements in sql/, which run in the duckdb and sqlite3 shells as they are.
+    All figures come from the statements in sql/, which `shardforge sql` runs one by one.
     """
     from shardforge.catalog.statistics import OF_IMAGES, OF_MAPPING, collect_statistics, limit_to_dataset
     from shardforge.mapping import open_mapping
@@ -75,6 +76,8 @@ def stats_command(db: Path, split_run: str | None, dataset: str | None, plot: Pa
         raise click.UsageError("--dataset has the splits that were written: give it without --split-run.")
     if plot is not None and plot.suffix.lower() != ".png":
         raise click.UsageError(f"--plot {plot}: is drawn as a PNG; give it a name that ends in .png.")
+    if dataset is not None:
+        require_local(dataset, "--dataset")
     figures = {**OF_IMAGES, **OF_MAPPING}
     folder = None
     with open_mapping(db) as mapping, Progress(quiet=as_json) as progress:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shardforge.cli.options import executor_options, json_option, print_json, print_notes
+from shardforge.cli.options import LocalPath, executor_options, json_option, print_json, print_notes
 from shardforge.progress import Progress
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("verify", short_help="Check shards against manifest and mapping; repair them.")
-@click.argument("info", required=False, type=click.Path(path_type=Path))
+@click.argument("info", required=False, type=LocalPath())
 @click.option(
     "--shardlist",
     multiple=True,
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     type=click.Choice(["size", "checksum", "decode"]),
     help="By file sizes, SHA-256, or every image, label and text. [default: checksum; decode for --shardlist]",
 )
-@click.option("--db", type=click.Path(dir_okay=False, path_type=Path), help="Mapping database to reconcile INFO with.")
-@click.option(
-    "--class-file", type=click.Path(dir_okay=False, exists=True, path_type=Path), help="Class file of --shardlist."
-)
+@click.option("--db", type=LocalPath(dir_okay=False), help="Mapping database to reconcile INFO with.")
+@click.option("--class-file", type=LocalPath(dir_okay=False, exists=True), help="Class file of --shardlist.")
 @click.option(
     "--strict",
     is_flag=True,
@@ -67,6 +65,7 @@ def verify_command(
     shardforge verify --shardlist 'old/val/shard-{000003..000031}.tar' --workers 8
     """
     from shardforge.executors import open_executor
+    from shardforge.mapping import open_mapping
 
     if (info is None) == (not shardlist):
         raise click.UsageError("Give either INFO (OUT/_info.json) or --shardlist.")
@@ -74,12 +73,14 @@ def verify_command(
         raise click.UsageError("--repair and --db need INFO: tars alone do not say where they came from.")
     if shardlist and level == "checksum":
         raise click.UsageError("--level checksum has nothing to compare --shardlist with: use size or decode.")
-    if info is not None and info.suffix != ".json" and info.is_file():
+    if info is not None and info.suffix != ".json" and info.exists() and not info.is_dir():
         raise click.UsageError(f"{info}: is no _info.json and no folder of a dataset; tars go with --shardlist.")
     if info is not None and class_file is not None:
         raise click.UsageError("--class-file goes with --shardlist; INFO names its own.")
     if info is not None and strict:
         raise click.UsageError("--strict goes with --shardlist: the shards of INFO are judged so anyway.")
+    if db is not None:
+        open_mapping(db).close()  # a wrong one is told now, and not after hours of reading
     with (
         Progress(quiet=as_json) as progress,
         open_executor(executor, workers, preload=("shardforge.verify.shard",), address=ray_address) as pool,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shardforge.cli.options import db_option, executor_options, json_option, print_json, print_table
+from shardforge.cli.options import LocalPath, db_option, executor_options, json_option, print_json, print_table
 from shardforge.cli.write_report import print_report
 from shardforge.dataset.budget import Budget
 from shardforge.dataset.layout import MANIFEST
@@ -17,6 +17,7 @@ from shardforge.progress import Progress
 if TYPE_CHECKING:
     from shardforge.dataset.options import WriteOptions
 
+_MOST_BYTES = 1 << 62
 _SIZE_UNITS = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
 
 
@@ -24,7 +25,7 @@ def _read_bytes(context: click.Context, option: click.Parameter, value: str) -> 
     """Read a number of bytes such as 500MB or 2G, in powers of 1,000."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", value.strip(), re.IGNORECASE)
     number = float(match[1]) * _SIZE_UNITS[match[2].upper()] if match else 0
-    if number < 1:
+    if not 1 <= number <= _MOST_BYTES:
         raise click.BadParameter(f"{value!r} is not a size; expected for instance 500MB or 2G", context, option)
     return int(number)
 
@@ -53,7 +54,7 @@ def _read_budget(context: click.Context, option: click.Parameter, value: str) ->
 
 @click.command("write", short_help="Write the splits as WebDataset shards with a manifest.")
 @db_option
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the dataset.")
+@click.option("--out", required=True, type=LocalPath(file_okay=False), help="Folder of the dataset.")
 @click.option("--name", help="Name in the shards' file names. [default: that of the folder]")
 @click.option(
     "--size", metavar="N|WxH", callback=_read_pixels, help="Target in pixels. [default: keep the images' own sizes]"
@@ -167,12 +168,25 @@ def write_command(
         from shardforge.dataset.write import write_dataset  # while the workers start
 
         options = _read_options(db, out, choices)
+        if choices["codec"] == "auto":
+            _tell_slow_codec(options.conversion.codec)
         report = write_dataset(
             db, out, options, pool, part=part, replace=replace, retry_bad=retry_bad, budget=max_bad, progress=progress
         )
         if report.complete:
             _index_splits(out, progress)
     print_report(out, report, part, as_json=as_json)
+
+
+def _tell_slow_codec(codec: str) -> None:
+    from shardforge.images.convert import find_missing_library
+
+    if codec == "pillow":
+        click.echo(
+            f"Note: Pillow converts the images, which takes about twice the time: {find_missing_library()}; "
+            "--codec pillow says that this is meant",
+            err=True,
+        )
 
 
 def _index_splits(out: Path, progress: Progress) -> None:

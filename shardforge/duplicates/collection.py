@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ def find_sources(location: Path) -> list[SourceSpec]:
     Raises:
         UsageError: nothing is there.
     """
-    location = location.expanduser().absolute()
+    location = Path(os.path.expanduser(location)).absolute()
     if location.is_dir():
         tars = next(location.rglob("*.tar"), None) is not None
         return [SourceSpec("folder", "folder", location), *([SourceSpec("tars", "wds", location)] if tars else [])]

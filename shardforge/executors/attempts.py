@@ -118,7 +118,8 @@ class Job(Generic[Task]):
         error.why = why
         if attempt.loss is None:
             return error
-        return WorkerLostError(str(error), task=error.task, why=why, signal=attempt.loss.signal)
+        loss = attempt.loss
+        return WorkerLostError(str(error), task=error.task, why=why, signal=loss.signal, position=loss.position)
 
 
 class JobQueue(Generic[Task]):

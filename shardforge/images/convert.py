@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 
 from shardforge import reasons
 from shardforge.errors import ImageError, UsageError
@@ -20,7 +20,6 @@ CODECS = ("fast", "pillow")
 REVISION = "1"
 DEFAULT_MAX_PIXELS = 200_000_000
 
-_FAST_LIBRARIES = ("simplejpeg", "cykooz_resizer")
 _DRAFT_SHRINKAGE = 1.5  # from here on, what plain colour upsampling loses is gone after the resize
 _CHECK_SCALE = 8  # all of a JPEG's data is read at any scale; at 1/8 the least arithmetic follows
 
@@ -128,14 +127,24 @@ def choose_codec(name: str) -> str:
     Raises:
         UsageError: the codec is unknown or not installed.
     """
-    missing = [library for library in _FAST_LIBRARIES if find_spec(library) is None]
     if name == "auto":
-        return "pillow" if missing else "fast"
+        return "pillow" if find_missing_library() else "fast"
     if name not in CODECS:
         raise UsageError(f"unknown codec {name!r}; choose one of auto, {', '.join(CODECS)}")
-    if name == "fast" and missing:
-        raise UsageError(f"the codec fast needs {' and '.join(missing)}; install them or choose pillow")
+    if name == "fast" and (missing := find_missing_library()):
+        raise UsageError(f"the codec fast cannot be used: {missing}; install it anew, or choose pillow")
     return name
+
+
+def find_missing_library() -> str | None:
+    """Return what the codec `fast` lacks of its libraries, None where it has all."""
+    try:
+        import_module("shardforge.images.fast_codec")
+    except ModuleNotFoundError as error:
+        return f"{error.name} is not installed"
+    except ImportError as error:  # an old release, or one for another system
+        return f"its libraries do not load ({error})"
+    return None
 
 
 def codec_versions(codec: str) -> dict[str, str]:

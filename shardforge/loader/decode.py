@@ -39,6 +39,6 @@ def decode_member(extension: str, data: bytes) -> Any:
             return json.loads(data)
         if kind == "txt":
             return data.decode()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ImageError(f"the member .{extension} cannot be decoded ({error})", reason=reasons.CORRUPT) from error
     return data

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from shardforge import __version__
-from shardforge.errors import MappingError, ShardforgeError, UsageError
+from shardforge.errors import MappingError, MappingMissingError, ShardforgeError, UsageError
 from shardforge.queries import load_query
 
 if TYPE_CHECKING:
@@ -22,17 +22,44 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 
 BATCH_ROWS = 65_536
+#: Rows of an answer that are fetched at once.
+ANSWER_ROWS = 1_000
 
 #: What to do about a damaged file.
 MEND = "restore a copy of the file, or map the sources again into a new one"
 
 _SHOWN = 40
-_NO_TEXT = "cannot encode str as UTF-8"
+#: What the bindings of DuckDB say of text with half a surrogate pair, by their age.
+_NO_TEXT = re.compile("cannot encode str as UTF-8|Unable to cast Python instance of type <class 'str'>")
 _TABLE = re.compile(r"^CREATE TABLE (\w+) \((.*?)^\)", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(r'^ +"?(\w+)"?', re.MULTILINE)
 
 #: Tables that came after mappings of this schema version had been written.
-_LATER = ("notes",)
+_LATER = frozenset({"notes"})
+
+
+class Statement(NamedTuple):
+    """A statement of a script: where its text starts, the lines that it stands on, from 1, and what the engine runs."""
+
+    start: int
+    first: int
+    last: int
+    run: Any
+
+
+def locate(script: str, start: int, end: int, run: Any) -> Statement:
+    """Return the statement that `script` holds between two positions; blank lines around it do not count."""
+    text = script[start:end]
+    line = script.count("\n", 0, start) + 1
+    blank = text[: len(text) - len(text.lstrip())].count("\n")
+    return Statement(line, line + blank, max(line + text.rstrip().count("\n"), line + blank), run)
+
+
+class Answer(NamedTuple):
+    """What a statement gives: the names of its columns, and its rows, to be read before the next statement runs."""
+
+    columns: list[str]
+    rows: Iterator[tuple[Any, ...]]
 
 
 class Mapping(ABC):
@@ -43,22 +70,24 @@ class Mapping(ABC):
     """
 
     engine: ClassVar[str]
+    #: What the engine raises.
+    errors: ClassVar[type[Exception]]
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self.path = path
         self.writes = write
-        self._is_new = False
-        with self._explained():
+        self.is_new = False
+        with self.explained():
             self._open(write=write)
 
     def execute(self, sql: str, **values: Any) -> None:
         """Run one statement; or several, separated by semicolons, when there are no values."""
-        with self._explained():
+        with self.explained():
             self._execute(sql, values)
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a small result."""
-        with self._explained():
+        with self.explained():
             return self._fetch(sql, values)
 
     def batches(self, sql: str, *, size: int = BATCH_ROWS, **values: Any) -> Iterator[pa.Table]:
@@ -66,17 +95,29 @@ class Mapping(ABC):
 
         Read it to the end before the next statement: an engine may hold one open result only.
         """
-        with self._explained():
+        with self.explained():
             yield from self._stream(sql, size, values)
 
     def insert(self, table: str, rows: pa.Table) -> None:
         """Append `rows` to `table`, columns by name; columns that `rows` lacks become NULL."""
-        with self._explained():
+        with self.explained():
             self._insert(table, rows)
 
     @abstractmethod
     def index(self, table: str, column: str, *, unique: bool = False) -> None:
         """Make looking `column` up fast, where the engine needs an index for that."""
+
+    @abstractmethod
+    def confine(self) -> None:
+        """Let statements read this database alone from now on: no other file or address, and nothing is written."""
+
+    @abstractmethod
+    def split(self, script: str) -> list[Statement]:
+        """Return the statements of a script."""
+
+    @abstractmethod
+    def answer(self, statement: Statement, values: dict[str, str]) -> Answer | None:
+        """Run a statement with the `values` that it names; None where it asks for nothing. Rows stream."""
 
     @abstractmethod
     def close(self) -> None:
@@ -98,7 +139,7 @@ class Mapping(ABC):
     def _insert(self, table: str, rows: pa.Table) -> None: ...
 
     @abstractmethod
-    def _columns(self) -> list[tuple[Any, ...]]:
+    def columns(self) -> list[tuple[Any, ...]]:
         """Return (table, column) for all columns in the file."""
 
     @abstractmethod
@@ -113,11 +154,12 @@ class Mapping(ABC):
         """
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def explained(self) -> Iterator[None]:
+        """Raise the sentence for what the engine raises in the block; a mistake in a statement passes through."""
         try:
             yield
         except Exception as error:
-            if isinstance(error, UnicodeEncodeError) or _NO_TEXT in str(error):
+            if isinstance(error, UnicodeEncodeError) or _NO_TEXT.search(str(error)):
                 raise UsageError(
                     f"a name is no UTF-8 text, which a database cannot hold ({error}); rename it"
                 ) from error
@@ -163,16 +205,16 @@ class Mapping(ABC):
         """Check that the file holds a mapping of this schema version; with `create`, make one in an empty file."""
         if not self.path.exists():  # another process made it, failed, and has just taken it away
             raise MappingError(f"{self.path}: removed while it was opened; run the same command again")
-        columns = {f"{table}.{column}" for table, column in self._columns()}
+        columns = {f"{table}.{column}" for table, column in self.columns()}
         if create and not columns:
-            self._is_new = True
+            self.is_new = True
             with self.transaction():
                 self.execute(load_query("schema"))
                 self.execute(
                     "INSERT INTO mapping_info VALUES ($schema, $tool)", schema=SCHEMA_VERSION, tool=__version__
                 )
         elif "mapping_info.schema_version" not in columns:
-            raise MappingError(
+            raise MappingMissingError(
                 f"{self.path}: a database, but no mapping: it has no table mapping_info; "
                 "give --db another name, or run `shardforge map` to fill an empty one"
             )
@@ -183,7 +225,7 @@ class Mapping(ABC):
 
     def _add_tables(self, columns: set[str]) -> set[str]:
         """Make the tables that mappings of before lack, for this connection alone where it only reads; return them."""
-        added = {name for name in _LATER if f"{name}.key" not in columns}
+        added = _LATER - {column.partition(".")[0] for column in columns}
         kind = "TABLE" if self.writes else "TEMP TABLE"
         for name, body in _TABLE.findall(load_query("schema")):
             if name in added:
@@ -217,7 +259,7 @@ class Mapping(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self._is_new and self._is_empty():
+        if error is not None and self.is_new and self._is_empty():
             self.path.unlink(missing_ok=True)  # before the lock goes: see `prepare`
         self.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, nullcontext
@@ -14,8 +15,9 @@ import pyarrow as pa
 
 from shardforge.errors import MappingError, ShardforgeError
 from shardforge.files import explain_os_error
-from shardforge.mapping.base import BATCH_ROWS, MEND, Mapping
+from shardforge.mapping.base import BATCH_ROWS, MEND, Answer, Mapping, Statement, locate
 from shardforge.mapping.lock import explain_lock
+from shardforge.mapping.signs import explain_foreign_file
 from shardforge.records import record_schema
 
 _OLDEST = (3, 39, 0)  # IS DISTINCT FROM, FULL JOIN
@@ -35,6 +37,19 @@ COMMIT;
 _READER = f"PRAGMA cache_size = -{_CACHE_KIB}; SELECT count(*) FROM sqlite_schema"
 
 
+#: What a confined statement may do, beside reading and what happens to temporary tables.
+_READING = {
+    sqlite3.SQLITE_FUNCTION,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_RECURSIVE,
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_TRANSACTION,
+}
+_INFORMING = re.compile(r"\w+_(info|list)|(integrity|quick)_check|compile_options|page_count|page_size|encoding")
+
+#: Text that SQLite runs as no statement.
+_NOTHING = re.compile(r"--[^\n]*|/\*.*?\*/|[\s;]", re.DOTALL)
+
 #: sha256 raises nothing of its own: what stopped it is Ctrl-C.
 _STOPPED_FUNCTION = "user-defined function raised exception"
 
@@ -43,11 +58,33 @@ class SQLiteMapping(Mapping):
     """A mapping in a SQLite file. Temporary tables that outgrow the cache go to SQLITE_TMPDIR, or else /var/tmp."""
 
     engine = "sqlite"
+    errors = sqlite3.Error
 
     def index(self, table: str, column: str, *, unique: bool = False) -> None:
         """Make looking `column` up fast."""
         kind = "UNIQUE INDEX" if unique else "INDEX"
         self.execute(f"CREATE {kind} IF NOT EXISTS {table}_{column} ON {table} ({column})")
+
+    def confine(self) -> None:
+        """Let statements read this database alone from now on: no other file or address, and nothing is written."""
+        self._connection.execute("PRAGMA trusted_schema = OFF")
+        self._connection.set_authorizer(_may_run)
+
+    def split(self, script: str) -> list[Statement]:
+        """Return the statements of a script."""
+        found, start = [], 0
+        for text in _statements(script):
+            if _NOTHING.sub("", text):
+                found.append(locate(script, start, start + len(text), text))
+            start += len(text)
+        return found
+
+    def answer(self, statement: Statement, values: dict[str, str]) -> Answer | None:
+        """Run a statement with the `values` that it names; None where it asks for nothing. Rows stream."""
+        cursor = self._connection.execute(statement.run, values)
+        if cursor.description is None:
+            return None
+        return Answer([column[0] for column in cursor.description], iter(cursor.fetchone, None))
 
     def close(self) -> None:
         """Close the database and give its lock back."""
@@ -91,7 +128,8 @@ class SQLiteMapping(Mapping):
             for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
                 self._connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", _tuples(batch))
 
-    def _columns(self) -> list[tuple[Any, ...]]:
+    def columns(self) -> list[tuple[Any, ...]]:
+        """Return (table, column) for all columns in the file."""
         return self.rows(
             "SELECT t.name, c.name FROM sqlite_schema AS t JOIN pragma_table_info(t.name) AS c WHERE t.type = 'table'"
         )
@@ -107,7 +145,7 @@ class SQLiteMapping(Mapping):
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             return explain_lock(self.path)
         if name == "SQLITE_NOTADB":
-            return MappingError(f"{self.path}: not a SQLite database; give --db another name")
+            return explain_foreign_file(self.path, self.engine)
         if name == "SQLITE_READONLY_ROLLBACK":
             return MappingError(
                 f"{self.path}: was interrupted while being written; run `shardforge map --db {self.path}` to go on"
@@ -121,6 +159,18 @@ class SQLiteMapping(Mapping):
         return None
 
 
+def _may_run(action: int, first: str | None, second: str | None, database: str | None, source: str | None) -> int:
+    """Tell SQLite whether a confined statement may do this; see sqlite3_set_authorizer for what the texts are."""
+    if action == sqlite3.SQLITE_PRAGMA:
+        allowed = bool(_INFORMING.fullmatch((first or "").lower()))
+    elif action in (sqlite3.SQLITE_CREATE_VTABLE, sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH):
+        allowed = False
+    else:
+        loading = action == sqlite3.SQLITE_FUNCTION and (second or "").lower() == "load_extension"
+        allowed = (database == "temp" or action in _READING) and not loading
+    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+
 def _heed_signals() -> None:
     """Do nothing; that Python code runs is when Python heeds signals. An exception here stops the statement."""
 
@@ -130,13 +180,15 @@ def _sha256(text: str | None) -> str | None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Yield the statements of `script`; `executescript` would end an open transaction."""
+    """Yield the statements of `script`, together all of it; `executescript` would end an open transaction."""
     statement = ""
-    for piece in script.split(";"):
-        statement += piece + ";"
+    for piece in re.findall(r"[^;]*;|[^;]+$", script):
+        statement += piece
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    if statement:
+        yield statement
 
 
 def _tuples(batch: pa.RecordBatch) -> Iterable[tuple[Any, ...]]:

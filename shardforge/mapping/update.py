@@ -81,7 +81,6 @@ def map_sources(
     Raises:
         UsageError: a source is not what the mapping knows by its name.
         SourceError: a source cannot be listed, or lists nothing.
-        MappingError: a listing or the metadata has something twice.
     """
     changes, namings = {}, _Namings(names_cache)
     for source, before in _open_sources(mapping, sources):

@@ -6,12 +6,14 @@ A kind of source is a class (see `shardforge.sources.base.Source`). Packages add
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 
 from shardforge.errors import UsageError
+from shardforge.paths import require_local
 from shardforge.sources.base import Source, SourceSpec
 
 __all__ = ["Source", "SourceSpec", "open_source", "parse_source", "parse_sources"]
@@ -75,12 +77,13 @@ def parse_source(text: str, options: Mapping[str, str] | None = None) -> SourceS
         raise UsageError(f"--source {text}: {_EXAMPLE}")
     if not _NAME.fullmatch(name):
         raise UsageError(f"--source {text}: the name {name!r} may only have a-z, 0-9, '_' and '-'; {_EXAMPLE}")
+    require_local(location, f"source {name!r}")
     kind = _load_kind(kind_name)
     for option in options.keys() - kind.options.keys():
         known = "; ".join(f"{key}: {meaning}" for key, meaning in kind.options.items()) or "none"
         raise UsageError(f"--option {name}.{option}: kind {kind_name!r} has no such option; it has: {known}")
     try:
-        root, file = kind.locate(Path(location).expanduser().absolute(), options)
+        root, file = kind.locate(Path(os.path.expanduser(location)).absolute(), options)
     except UsageError as error:
         raise UsageError(f"source {name!r}: {error}") from None
     return SourceSpec(name, kind_name, root, options, file)

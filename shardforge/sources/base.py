@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from shardforge.errors import UsageError
+from shardforge.paths import require_local
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,6 +88,7 @@ def locate_file(location: Path, options: Mapping[str, str]) -> tuple[Path, Path 
         raise UsageError(f"{location} {problem}; name the file that lists the images")
     if "root" not in options:
         return location.parent, location
+    require_local(options["root"], "option root")
     root = location.parent / options["root"]
     if not root.is_dir():
         raise UsageError(

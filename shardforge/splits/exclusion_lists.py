@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shardforge.errors import SourceError, UsageError
+from shardforge.paths import require_local
 from shardforge.records import RANKS
 from shardforge.tables.formats import HEAD_BYTES, JSON, LINES, refuse_other_formats
 from shardforge.tables.rows import read_rows
@@ -83,11 +84,13 @@ def parse_list(text: str, *, taxa: bool = False) -> ExclusionList:
     Raises:
         UsageError: the name or the file is empty.
     """
+    require_local(text, "exclusion list")
     name, equals, file = text.partition("=")
     if not equals or Path(text).is_file():
         return ExclusionList(Path(text).stem, Path(text), taxa)
     if not name or not file:
         raise UsageError(f"exclusion list {text}: give it as FILE or NAME=FILE")
+    require_local(file, f"exclusion list {name}=")
     return ExclusionList(name, Path(file), taxa)
 
 

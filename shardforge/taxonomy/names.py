@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shardforge.errors import SourceError, UsageError
+from shardforge.paths import require_local
 from shardforge.taxonomy.cache import load_cached
 from shardforge.taxonomy.checklist import Checklist, RawNames, make_checklist
 from shardforge.taxonomy.darwin_core import is_darwin_core_part, read_darwin_core
@@ -50,7 +52,8 @@ def parse_names_file(text: str) -> NamesFile:
     kind, _, location = text.partition(":")
     if kind not in KINDS or not location:
         raise UsageError(f"--names {text}: expected KIND:PATH with a kind of {', '.join(KINDS)}")
-    path = Path(location).expanduser().absolute()
+    require_local(location, f"--names {kind}:")
+    path = Path(os.path.expanduser(location)).absolute()
     list_parts(path, KINDS[kind][1])
     return NamesFile(kind, path)
 

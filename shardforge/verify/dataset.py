@@ -26,8 +26,9 @@ from shardforge.dataset.plan import Plan, read_plan
 from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.errors import DatasetError, ManifestError, ManifestMissingError
 from shardforge.executors import Executor
+from shardforge.verify.checks import run_checks
 from shardforge.verify.problems import Problem
-from shardforge.verify.shard import ShardCheck, ShardFindings, verify_shard
+from shardforge.verify.shard import ShardCheck, ShardFindings
 
 ProgressCall = Callable[[str, int, int], None]
 
@@ -228,8 +229,8 @@ def _verify_shards(
     owner = {check.sha256: check.file for check in checks if check.sha256}
     findings: dict[str, ShardFindings] = {}
     progress(f"verify ({level})", 0, len(checks))
-    for result in executor.run(verify_shard, checks):
-        findings[result.task.file] = result.unwrap()
+    for check, found in run_checks(executor, checks):
+        findings[check.file] = found
         progress(f"verify ({level})", len(findings), len(checks))
     problems: list[Problem] = []
     for check in checks:

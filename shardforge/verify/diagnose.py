@@ -55,7 +55,7 @@ def diagnose_shard(path: Path, file: str, expected: list[ExpectedMember]) -> lis
         try:
             found = list(iter_members(view))
         except TarError as error:
-            problems = list(_compare_in_place(view, file, expected)) if size == end else []
+            problems = list(_compare_in_place(view, file, expected, end)) if size == end else []
             if size < end:
                 problems.append(_truncated(file, expected, size, end))
             return problems[:_MOST] or [Problem("tar_header", file, found=str(error))]
@@ -73,7 +73,7 @@ def _truncated(file: str, expected: list[ExpectedMember], size: int, end: int) -
     )
 
 
-def _compare_in_place(view: FileView, file: str, expected: list[ExpectedMember]) -> Iterator[Problem]:
+def _compare_in_place(view: FileView, file: str, expected: list[ExpectedMember], end: int) -> Iterator[Problem]:
     """Compare each member where it should be: for a shard of the right length that cannot be walked."""
     for member in expected:
         header = view[member.offset : member.offset + BLOCK]
@@ -82,6 +82,7 @@ def _compare_in_place(view: FileView, file: str, expected: list[ExpectedMember])
             place = next(i for i in range(BLOCK) if header[i] != wanted[i])
             yield Problem("tar_header", file, member.name, found=f"another byte at offset {member.offset + place:,}")
         yield from _compare_data(view, file, member, member.offset + BLOCK)
+    yield from _compare_end(view, file, end - len(END))
 
 
 def _compare_lists(view: FileView, file: str, expected: list[ExpectedMember], found: list[Member]) -> Iterator[Problem]:
@@ -138,8 +139,12 @@ def _compare_data(view: FileView, file: str, member: ExpectedMember, start: int)
 
 def _check_end(view: FileView, file: str, found: list[Member]) -> Iterator[Problem]:
     end = found[-1].data_offset + stored_size(found[-1].size) - BLOCK if found else 0
-    rest = view[end:]
-    if len(rest) < len(END):
-        yield Problem("shard_truncated", file, expected="two zero blocks at the end", found=f"{len(rest)} bytes")
-    elif rest != END:
+    if (size := len(view) - end) < len(END):
+        yield Problem("shard_truncated", file, expected="two zero blocks at the end", found=f"{size} bytes")
+    else:
+        yield from _compare_end(view, file, end)
+
+
+def _compare_end(view: FileView, file: str, end: int) -> Iterator[Problem]:
+    if len(view) - end != len(END) or view[end:] != END:
         yield Problem("tar_padding", file, found=f"other bytes than two zero blocks after byte {end:,}")

@@ -35,6 +35,8 @@ MEANING = {
     "label_range": "a .cls member holds no label of the class file",
     "image_undecodable": "an image cannot be decoded",
     "text_invalid": "a .json or .txt member cannot be read",
+    "reader_killed": "reading it kills the process that does",
+    "internal_error": "a fault of shardforge itself, met at this place; please report it",
     "key_twice": "a key occurs in more than one place",
     "mapping_damaged": "the mapping contradicts itself",
     "mapping_missing": "a sample that the mapping does not know",

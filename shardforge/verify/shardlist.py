@@ -12,10 +12,12 @@ import numpy as np
 from shardforge.braces import expand_braces
 from shardforge.errors import UsageError
 from shardforge.executors import Executor
+from shardforge.paths import require_local
 from shardforge.samples import LABEL, SampleNotes
 from shardforge.tarfiles import find_compression
+from shardforge.verify.checks import run_checks
 from shardforge.verify.problems import Problem
-from shardforge.verify.shard import ShardCheck, verify_shard
+from shardforge.verify.shard import ShardCheck
 
 #: Where nothing says which samples have a class, a sample without one is no damage.
 _OPTIONAL = frozenset({LABEL})
@@ -57,13 +59,12 @@ def verify_shardlist(
     owners: list[int] = []
     progress(f"verify ({level})", 0, len(checks))
     numbers = {check.path: number for number, check in enumerate(checks)}
-    for result in executor.run(verify_shard, checks):
-        found = result.unwrap()
-        problems[result.task.path] = found.problems
-        notes[result.task.path] = found.notes
+    for check, found in run_checks(executor, checks):
+        problems[check.path] = found.problems
+        notes[check.path] = found.notes
         if found.keys is not None:
             hashes.append(found.keys)
-            owners += [numbers[result.task.path]] * len(found.keys)
+            owners += [numbers[check.path]] * len(found.keys)
         progress(f"verify ({level})", len(problems), len(checks))
     for first, second in _shared_keys(hashes, owners):
         places = Path(checks[first].path).name
@@ -78,8 +79,7 @@ def verify_shardlist(
 
 def _expand(pattern: str) -> list[str]:
     """Return the shards that a pattern with braces names, a pattern with * finds, or a folder holds."""
-    if "://" in pattern:
-        raise UsageError(f"--shardlist {pattern}: verify reads local tars only; download them first")
+    require_local(pattern, "--shardlist")
     if Path(pattern).is_dir():
         names = sorted(str(path) for path in Path(pattern).iterdir())
         found = [name for name in names if name.endswith(".tar")] or [name for name in names if find_compression(name)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
 
@@ -27,20 +27,25 @@ class Prediction(Answer):
 
 @torch.inference_mode()
 def inference_model(
-    model: nn.Module | str | Path, images: Picture | Sequence[Picture], *, top_k: int = 5, batch_size: int = 32
+    model: nn.Module | str | Path, images: Picture | Iterable[Picture] = (), *, top_k: int = 5, batch_size: int = 32
 ) -> list[Prediction]:
     """Return what a model says about images, on the device that it is on.
 
     Args:
         model: of `get_model`, or what `get_model` takes.
-        images: a path, a folder (all images below it), bytes of an image file, a PIL image, or several of them.
+        images: a path, a folder (all images below it), bytes of an image file, a PIL image, an array [H, W, 3] of
+            uint8 or of floats from 0 to 1 (also [H, W] for grey, [H, W, 4] with alpha), or several of them, also as an
+            array [N, H, W, 3].
         top_k: how many classes to tell for each image.
         batch_size: images that are computed at once.
 
     Raises:
-        UsageError: a path is not there, or the model has no classifier.
+        UsageError: a path is not there, an argument is of another kind, or the model has no classifier.
         ImageError: an image cannot be read.
     """
+    for name, number in (("top_k", top_k), ("batch_size", batch_size)):
+        if not isinstance(number, int) or number < 1:
+            raise UsageError(f"{name}: expected a whole number from 1, and not {number!r}")
     if not isinstance(model, nn.Module):
         model = get_model(model)
     expected = preprocessing_of(model)

@@ -57,6 +57,10 @@ def get_model(
     Raises:
         UsageError: there is no such model, or the weights are not those of the network.
     """
+    if not isinstance(name, str | Path):
+        raise UsageError(
+            f"{type(name).__name__} is no model; expected a run's folder, a file of weights, or a name of list_models()"
+        )
     if isinstance(pretrained, str | Path):
         weights = read_weights(find_weights_file(pretrained) or _expand(pretrained))
         model, preprocessing = _load(resolve_encoder(str(name), size=size), weights, num_classes)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +21,11 @@ from shardforge.paths import path_from_text, path_to_text
 from shardforge.sources.listing import batched
 from shardforge.train.data.files import FileDataset
 from shardforge.train.recipe.settings import expand_home
+from shardforge.train.use.arrays import image_from_array
 
-Picture = str | Path | bytes | Image.Image
+Picture = str | Path | bytes | Image.Image | np.ndarray[Any, np.dtype[Any]]
+_KINDS = (str, Path, bytes, Image.Image, np.ndarray)
+_EXPECTED = "expected a path, the bytes of an image file, a PIL image, an array [height, width, 3], or several of these"
 
 
 class NamedBatch(NamedTuple):
@@ -32,16 +35,15 @@ class NamedBatch(NamedTuple):
     images: Tensor
 
 
-def read_pictures(pictures: Picture | Sequence[Picture], transform: BatchTransform, batch: int) -> Iterator[NamedBatch]:
-    """Yield images in batches: a path, a folder with all below it, bytes of a file, a PIL image, or several of these.
+def read_pictures(pictures: Picture | Iterable[Picture], transform: BatchTransform, batch: int) -> Iterator[NamedBatch]:
+    """Yield images in batches: a path, a folder with all below it, bytes of a file, a PIL image, an array (see
+    `image_from_array`), or several of these, also as an array [N, H, W, C].
 
     Raises:
-        UsageError: a path is not there, or there is no image.
+        UsageError: a path is not there, there is no image, or something else is none.
         ImageError: an image cannot be read; the message names it.
     """
-    several = [pictures] if isinstance(pictures, Picture) else list(pictures)
-    if not several:
-        raise UsageError("no images: name at least one")
+    several = _list_pictures(pictures)
     resizer = open_resizer(transform.size)
     width, height = transform.size
     for found in batched(_name_all(several), batch):
@@ -54,7 +56,23 @@ def read_pictures(pictures: Picture | Sequence[Picture], transform: BatchTransfo
         yield NamedBatch(names, torch.from_numpy(images))
 
 
-def _name_all(pictures: Sequence[Picture]) -> Iterator[tuple[str, Picture]]:
+def _list_pictures(pictures: Picture | Iterable[Picture]) -> list[Picture]:
+    if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
+        pictures = list(pictures)
+    if isinstance(pictures, _KINDS):
+        return [pictures]
+    if isinstance(pictures, Mapping) or not isinstance(pictures, Iterable):
+        raise UsageError(f"images: {_EXPECTED}, and not {type(pictures).__name__}")
+    several = list(pictures)
+    if not several:
+        raise UsageError("no images: name at least one")
+    for number, picture in enumerate(several):
+        if not isinstance(picture, _KINDS):
+            raise UsageError(f"image {number}: {_EXPECTED}, and not {type(picture).__name__}")
+    return several
+
+
+def _name_all(pictures: Iterable[Picture]) -> Iterator[tuple[str, Picture]]:
     """Yield each image with its name, folders as what they hold."""
     for number, picture in enumerate(pictures):
         if not isinstance(picture, str | Path):
@@ -71,9 +89,14 @@ def _name_all(pictures: Sequence[Picture]) -> Iterator[tuple[str, Picture]]:
 def _read(name: str, picture: Picture) -> bytes:
     if isinstance(picture, bytes):
         return picture
+    if isinstance(picture, np.ndarray):
+        picture = image_from_array(picture, name)
     if isinstance(picture, Image.Image):
         stored = io.BytesIO()
-        to_rgb(ImageOps.exif_transpose(picture)).save(stored, "PNG", compress_level=0)
+        try:
+            to_rgb(ImageOps.exif_transpose(picture)).save(stored, "PNG", compress_level=0)
+        except (OSError, SyntaxError, ValueError) as error:  # of a file that Pillow reads only now, or without pixels
+            raise ImageError(f"{name}: cannot be read ({error})") from error
         return stored.getvalue()
     try:
         with open(path_from_text(str(picture)), "rb") as file:
