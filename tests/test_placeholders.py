@@ -7,6 +7,7 @@ import gzip
 import json
 import sqlite3
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from shardforge.sources.ranks import normalise_ranks
 from shardforge.splits.assign import assign_splits
 from shardforge.splits.request import HoldOut
 from shardforge.taxonomy.normalise import find_no_names, normalise_name, normalise_names
-from shardforge.taxonomy.placeholders import are_no_names, is_no_name, no_name_sql
+from shardforge.taxonomy.placeholders import is_no_name, judge_names, no_name_sql
 from shardforge.taxonomy.taxon import make_taxon
 
 TAXA = Path(__file__).resolve().parent.parent / "data" / "taxa.csv.gz"
@@ -246,7 +247,7 @@ def test_python_columns_and_sql_agree(rows: list[tuple[str | None, str | None]])
     cells = species.to_pylist()
     for of_species in (False, True):
         wanted = [None if cell is None else is_no_name(cell, species=of_species) for cell in cells]
-        assert are_no_names(species, species=of_species).to_pylist() == wanted
+        assert judge_names(species, partial(is_no_name, species=of_species)).to_pylist() == wanted
         values = ", ".join(f"({i}, CAST(? AS VARCHAR))" for i in range(len(cells)))
         statement = (
             f"WITH t (i, x) AS (VALUES {values}) SELECT {no_name_sql('x', species=of_species)} FROM t ORDER BY i"

@@ -18,7 +18,15 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from shardforge.taxonomy.placeholders import CELLS, FIRST_WORDS, LAST_WORDS, are_no_names, cut_placeholder, is_no_name
+from shardforge.taxonomy.placeholders import (
+    CELLS,
+    FIRST_WORDS,
+    LAST_WORDS,
+    cut_placeholder,
+    is_no_name,
+    judge_names,
+    may_say_nothing,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,16 +68,13 @@ _NO_GENERA = "|".join(sorted(word.capitalize() for word in FIRST_WORDS | _NO_GEN
 _NOT_NORMAL = f" ({_NO_EPITHETS})( |$)|^({_NO_GENERA}) "
 
 
-# A word behind others that may end a name: what is looked at closer.
-_LAST_WORD = "|".join(map(re.escape, sorted({*LAST_WORDS, "na"})))
-_PLACEHOLDER_BEHIND = rf"(?i)[\s_\xa0\x{{202f}}][^\pL\pN]*(?:{_LAST_WORD}|[-–—]+)([^\pL\pN]|$)"
-
-
 def normalise_name(text: str) -> str:
     """Return the normal form of a scientific name of any rank; "" for nothing and for what says that there is none."""
+    if not may_say_nothing(text):
+        return " ".join(_normalise_words(_split(text)))
     if is_no_name(text):
         return ""
-    name = " ".join(_normalise_words(_split(text)))
+    name = " ".join(_normalise_words(_split(text, cut=True)))
     return "" if is_no_name(name) else name
 
 
@@ -94,18 +99,12 @@ def find_no_names(cells: pa.Array, *, species: bool) -> pa.Array:
 
     `species` says that the cells are of species, or of epithets alone.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
-    encoded = cells.dictionary_encode()
-    distinct = encoded.dictionary
-    nothing = are_no_names(distinct, species=species)
-    behind = pc.match_substring_regex(distinct, _PLACEHOLDER_BEHIND)
-    if pc.any(behind).as_py():
-        names = distinct.filter(behind).to_pylist()
-        cut = [not normalise_name(name) and not (species and name[:1].islower()) for name in names]
-        nothing = pc.or_(nothing, pc.replace_with_mask(behind, behind, pa.array(cut)))
-    return nothing.take(encoded.indices)
+    def names_nothing(cell: str) -> bool:
+        epithet = species and cell[:1].islower()
+        return is_no_name(cell, species=species) or (not epithet and not normalise_name(cell))
+
+    return judge_names(cells, names_nothing)
 
 
 def name_keys(names: pa.Array) -> pa.Array:
@@ -122,13 +121,14 @@ def name_keys(names: pa.Array) -> pa.Array:
     return pc.utf8_lower(names)
 
 
-def _split(text: str) -> list[str]:
-    """Return the words of a name without markup; every way of writing the hybrid sign is one word."""
+def _split(text: str, *, cut: bool = False) -> list[str]:
+    """Return the words of a name without markup, with `cut` up to a placeholder; each hybrid sign is one word."""
     plain = unicodedata.normalize("NFC", _MARKUP.sub("", text)).translate(_CHARACTERS)
     words = [word for word in (word.strip(",;") for word in plain.replace(_HYBRID, f" {_HYBRID} ").split()) if word]
     last = len(words) - 1
-    words = cut_placeholder([_HYBRID if word in ("x", "X") and i < last else word for i, word in enumerate(words)])
-    if plain.isupper():
+    words = [_HYBRID if word in ("x", "X") and i < last else word for i, word in enumerate(words)]
+    words = cut_placeholder(words) if cut else words
+    if " ".join(words).isupper():
         words = [word.lower() for word in words]
     elif words and _GLUED_NOTHOGENUS.fullmatch(words[0]):
         words[:1] = [_HYBRID, words[0][1:]]
@@ -136,7 +136,8 @@ def _split(text: str) -> list[str]:
 
 
 def _normalise_words(words: list[str]) -> list[str]:
-    if not words or next((word for word in words if word != _HYBRID), "").lower() in _NO_GENUS:
+    genus = words[words[0] == _HYBRID :][:1] if words else []
+    if not genus or genus[0].lower() in _NO_GENUS:
         return []
     return _normalise_hybrid(words) if _HYBRID in words else _normalise_plain(words)
 
@@ -182,7 +183,7 @@ def _normalise_plain(words: list[str]) -> list[str]:
         elif not in_authorship:
             in_authorship = _starts_authorship(rest[i:], after_epithet=len(kept) > 1)
             kept += [] if in_authorship else [word.lower()]
-    return kept if set(kept[1:]) - _GENUS_ONLY else kept[:1]
+    return kept[:1] if _GENUS_ONLY.issuperset(kept[1:]) else kept
 
 
 def _starts_authorship(words: list[str], *, after_epithet: bool) -> bool:

@@ -10,7 +10,7 @@ none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,6 +45,17 @@ _GENERA = ("Na", "Nan")
 _TO_SPACE = str.maketrans(dict.fromkeys(_SPACES, " "))
 _BEGIN = tuple(f"{word} " for word in sorted(FIRST_WORDS))
 
+# What is looked at closer, so that the bulk of names costs little: the words above, and marks that stand alone.
+_TOKEN = re.compile(r"[^\W_]+")
+_TELLING = frozenset(token for text in CELLS | LAST_WORDS for token in _TOKEN.findall(text))
+_TELLING_BYTES = frozenset(token.encode() for token in _TELLING)
+_TO_TOKENS = bytes(byte if bytes([byte]).isalnum() else 32 for byte in range(256))
+_LONE_MARK = re.compile(r"(?:^|[\s_])[^\w\s×?&]+(?:[\s_]|$)")
+_SUSPECT = (
+    rf"(?i)(?:^|[^\pL\pN])(?:{'|'.join(sorted(_TELLING))})(?:[^\pL\pN]|$)"
+    r"|^[^\pL\pN]*$|(?:^|[\pZ\s_])[^\pL\pN]+(?:[\pZ\s_]|$)"
+)
+
 
 def is_no_name(text: str, *, species: bool = False) -> bool:
     """Whether a cell says that there is no name; `species` says that it is one for a species or an epithet."""
@@ -53,20 +64,22 @@ def is_no_name(text: str, *, species: bool = False) -> bool:
     return nothing and (species or text.strip(_EDGES) not in _GENERA)
 
 
-def are_no_names(cells: pa.Array | pa.ChunkedArray, *, species: bool = False) -> pa.Array | pa.ChunkedArray:
-    """Return `is_no_name` for each cell, null for null."""
+def may_say_nothing(text: str) -> bool:
+    """Whether `is_no_name` and `cut_placeholder` may find anything in a name."""
+    tokens = text.lower().encode(errors="replace").translate(_TO_TOKENS).split()  # a regex takes several times as long
+    return not tokens or not _TELLING_BYTES.isdisjoint(tokens) or _LONE_MARK.search(text) is not None
+
+
+def judge_names(cells: pa.Array, says_nothing: Callable[[str], bool]) -> pa.Array:
+    """Return whether each cell says nothing by a rule, which is asked for those that may; null for null."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    spaced = cells
-    for letter in _SPACES:
-        spaced = pc.replace_substring(spaced, letter, " ")
-    plain = pc.utf8_trim(pc.ascii_lower(spaced), _EDGES)
-    begins = f"^(?:{'|'.join(map(re.escape, _BEGIN))})"
-    nothing = pc.or_(pc.is_in(plain, pa.array(sorted(CELLS))), pc.match_substring_regex(plain, begins))
-    if not species:
-        nothing = pc.and_not(nothing, pc.is_in(pc.utf8_trim(cells, _EDGES), pa.array(_GENERA)))
-    return pc.if_else(pc.is_valid(cells), nothing, None)
+    encoded = cells.dictionary_encode()
+    distinct = encoded.dictionary
+    suspect = pc.match_substring_regex(distinct, _SUSPECT)
+    judged = [says_nothing(name) for name in distinct.filter(suspect).to_pylist()]
+    return pc.replace_with_mask(suspect, suspect, pa.array(judged, pa.bool_())).take(encoded.indices)
 
 
 def no_name_sql(column: str, *, species: bool = False) -> str:
@@ -87,7 +100,8 @@ def cut_placeholder(words: list[str]) -> list[str]:
     is `Rosa alba`.
     """
     first = 2 if words[:1] == ["×"] else 1  # where the genus ends
-    end = next((place for place in range(first, len(words)) if _ends_name(words[place])), len(words))
+    places = range(first, len(words))
+    end = next((i for i in places if _ends_name(words[i], genus=words[i - 1] == "×")), len(words))
     if end == len(words):
         return words
     while words[end - 1] == "×":
@@ -95,10 +109,12 @@ def cut_placeholder(words: list[str]) -> list[str]:
     return words[:end] if end > first else []
 
 
-def _ends_name(word: str) -> bool:
-    plain = word.strip(_EDGES).lower()
-    if plain == "na":
-        return word.strip(_EDGES) != "na"
+def _ends_name(word: str, *, genus: bool) -> bool:
+    """Whether a word behind others says nothing; `genus` says that a genus may stand there, as behind a hybrid sign."""
+    written = word.strip(_EDGES)
+    plain = written.lower()
+    if plain == "na" or (genus and written in _GENERA):
+        return written not in (("na", *_GENERA) if genus else ("na",))
     return plain in LAST_WORDS or (not plain and not set(word) & set("?×&"))
 
 

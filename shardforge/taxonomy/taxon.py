@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shardforge.records import RANKS
 from shardforge.taxonomy.kingdoms import normalise_kingdom
 from shardforge.taxonomy.normalise import normalise_name, normalise_names
-from shardforge.taxonomy.placeholders import are_no_names, is_no_name
+from shardforge.taxonomy.placeholders import is_no_name, judge_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,5 +131,7 @@ def full_species(genus: pa.Array, species: pa.Array) -> pa.Array:
     whole = pc.binary_join_element_wise(genus, pc.if_else(alone, trimmed, None), " ")
     full = pc.if_else(alone, normalise_names(whole), normal)
     says_no_more = pc.and_not(pc.match_substring_regex(trimmed, _SEVERAL_WORDS), pc.match_substring(full, " "))
-    nothing = pc.or_kleene(are_no_names(trimmed, species=True), pc.or_kleene(pc.equal(full, genus), says_no_more))
+    nothing = pc.or_kleene(
+        judge_names(trimmed, partial(is_no_name, species=True)), pc.or_kleene(pc.equal(full, genus), says_no_more)
+    )
     return pc.if_else(nothing.fill_null(False), None, full)
