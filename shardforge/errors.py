@@ -14,13 +14,18 @@
     └── TaskError              a unit of work failed for good; `.task` names it, `.why` says why
         └── WorkerLostError    it killed its worker process each time; `.signal` says how, `.position` where
 
-Every message says what is wrong, where, what was expected and what to do. Errors cross process borders, so each class
-survives pickling: one positional message, extras as keywords with defaults.
+Every message says what is wrong, where, what was expected and what to do; what it quotes from a file is cut. Errors
+cross process borders, so each class survives pickling: one positional message, extras as keywords with defaults.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
+
+_MOST_LETTERS = 60
+_MOST_NAMES = 12
 
 
 class ShardforgeError(Exception):
@@ -112,3 +117,18 @@ class WorkerLostError(TaskError):
 
 def _rebuild(kind: type[ShardforgeError], message: str, extras: dict[str, Any]) -> ShardforgeError:
     return kind(message, **extras)
+
+
+def shorten(text: object, most: int = _MOST_LETTERS) -> str:
+    """Return what a message quotes from a file: in one line, what cannot be printed escaped, cut to `most` letters."""
+    whole = str(text)
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in whole[:most])
+    return shown if len(whole) <= most else f"{shown}…"
+
+
+def shorten_list(names: Iterable[object]) -> str:
+    """Return names as a message lists them: the first few, each cut, and how many more there are; "none" for none."""
+    rest = iter(names)
+    shown = ", ".join(map(shorten, islice(rest, _MOST_NAMES)))
+    more = sum(1 for _ in rest)
+    return f"{shown} and {more:,} more" if more else shown or "none"

@@ -10,6 +10,9 @@ FROM images WHERE false;
 -- `was` is its reason so far.
 CREATE TEMP TABLE changes (position BIGINT, change VARCHAR, number BIGINT, was VARCHAR);
 
+-- spelled: a listed image whose path is not spelled plainly, as ./a.jpg or x/../a.jpg; identity: the key of the plain spelling.
+CREATE TEMP TABLE spelled (position BIGINT, identity VARCHAR);
+
 -- vanished: the key of an image that is mapped and no longer there.
 CREATE TEMP TABLE vanished (key VARCHAR);
 

@@ -1,6 +1,7 @@
 -- insert_changes.sql: fill changes with each listed image that is not mapped as it is listed; all others are unchanged.
 --   new        was not mapped
---   changed    other size, time or place in its tar, or another reason why it cannot be used, or it is back again
+--   changed    other size, time or place in its tar, or another reason why it cannot be used, or it is back again, or what a
+--              list or a tar said of it, and that alone, kept it from being read
 --   unread     as mapped, but to be read again: it could not be opened or took too long, or has no content_hash and should
 --              ($hash = 1), or all that cannot be used is tried again ($retry = 1)
 --   described  as mapped, but something else is known about it
@@ -15,7 +16,8 @@ FROM (
                WHEN l.bytes IS DISTINCT FROM i.bytes OR l.mtime IS DISTINCT FROM i.mtime
                    OR l."offset" IS DISTINCT FROM i."offset" THEN 'changed'
                WHEN l.reason IS NOT NULL AND l.reason IS DISTINCT FROM i.reason THEN 'changed'
-               WHEN l.reason IS NULL AND i.reason IN ('vanished', 'broken_link', 'changed') THEN 'changed'
+               WHEN l.reason IS NULL AND i.reason IN ('vanished', 'broken_link', 'changed', 'twice', 'bad_sample', 'misnamed',
+                                                      'no_metadata', 'compressed', 'link') THEN 'changed'
                WHEN l.reason IS NULL AND i.reason IN ('unreadable', 'timed_out') THEN 'unread'
                WHEN l.reason IS NULL AND i.reason IS NOT NULL AND $retry = 1 THEN 'unread'
                WHEN l.reason IS NULL AND i.reason IS NULL AND i.content_hash IS NULL AND $hash = 1 THEN 'unread'

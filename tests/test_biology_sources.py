@@ -162,13 +162,12 @@ def test_inat21_names_in_folders(tmp_path: Path, folder: str, species: str | Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": [{"id": 1}]}, "an entry of 'images' has no 'id' or no 'file_name'"),
-        ({"images": [{"id": "one", "file_name": "x"}]}, "an entry of 'images' is not as expected"),
-        ({"annotations": [{"image_id": 0, "category_id": 99}]}, "category_id 99, which is not in 'categories'"),
-        ({"annotations": [{"image_id": 0, "category_id": i} for i in (0, 1)]}, "annotations of two categories"),
+        ({"images": [{"id": 1}]}, "no entry of 'images' has a 'file_name'"),
+        ({"images": []}, "no list 'images' with entries"),
+        ({"annotations": [{"category_id": 1}]}, "an entry of 'annotations' has no 'image_id'"),
     ],
 )
-def test_inat21_annotations_that_contradict_themselves(
+def test_inat21_annotations_that_say_nothing(
     tmp_path: Path, photos: Path, changes: dict[str, Any], message: str
 ) -> None:
     make_inat21(tmp_path, photos, trees={"val": 1})
@@ -176,6 +175,54 @@ def test_inat21_annotations_that_contradict_themselves(
     (tmp_path / "val.json").write_text(json.dumps(content | changes))
     with pytest.raises(SourceError, match=message):
         list_all(f"a=inat21:{tmp_path}/val.json")
+
+
+@pytest.mark.parametrize("root", ["val.json", ""])
+@pytest.mark.parametrize(
+    ("change", "reason", "note"),
+    [
+        ({"id": None}, "no_metadata", "its entry has no 'id'"),
+        ({"id": "one"}, "no_metadata", "its entry has no 'id'"),
+        ({"categories": [99]}, "bad_sample", "has category_id 99 which is not in 'categories'"),
+        ({"categories": ["x"]}, "bad_sample", "has category_id null which is not in 'categories'"),
+        ({"categories": [0, 1]}, "twice", "has annotations of the categories 0 1"),
+        ({"file_name": None}, "misnamed", "images[0] of val.json names no image"),
+        ({"file_name": 7}, None, None),  # a name, if of no file
+    ],
+)
+def test_an_annotation_that_is_wrong_costs_its_row(
+    tmp_path: Path, photos: Path, root: str, change: dict[str, Any], reason: str | None, note: str | None
+) -> None:
+    make_inat21(tmp_path, photos, trees={"val": 1})
+    content = json.loads((tmp_path / "val.json").read_text())
+    options = {} if root else {"annotations": "val.json"}
+    before = list_all(f"a=inat21:{tmp_path}/{root}", **options)
+    first = content["images"][0]
+    if "categories" in change:
+        others = [pair for pair in content["annotations"] if pair["image_id"] != first["id"]]
+        pairs = [{"image_id": first["id"], "category_id": category} for category in change["categories"]]
+        content["annotations"] = pairs + others
+    else:
+        first.update(change)
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    rows = list_all(f"a=inat21:{tmp_path}/{root}", **options)
+    wrong = [(row["reason"], row["note"]) for row in rows if row["note"]]
+    assert wrong == ([(reason, note)] if note else [])
+    same = [row for row in rows if row in before]
+    assert len(same) >= len(before) - 1
+
+
+def test_numbers_of_categories_are_labels_and_no_species(tmp_path: Path, photos: Path) -> None:
+    make_inat21(tmp_path, photos, trees={"val": 1})
+    content = json.loads((tmp_path / "val.json").read_text())
+    content["categories"] = [
+        {"id": category["id"], "name": str(category["id"]), "supercategory": "Plantae"}
+        for category in content["categories"]
+    ]
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    rows = list_all(f"a=inat21:{tmp_path}/val.json")
+    assert {row["label"] for row in rows} == {str(category["id"]) for category in content["categories"]}
+    assert {row[rank] for row in rows for rank in RANKS} == {None}
 
 
 @pytest.mark.parametrize(
@@ -371,13 +418,54 @@ def test_bioscan_tables_that_are_none(tmp_path: Path, photos: Path) -> None:
         list_all(f"a=bioscan:{tmp_path}")
     with pytest.raises(SourceError, match=r"t.csv: no column image_file or processid; .* found a"):
         list_all(f"a=bioscan:{tmp_path}", metadata="t.csv")
-    with pytest.raises(SourceError, match=r"twice.csv: two rows have the processid a"):
-        list_all(f"a=bioscan:{tmp_path}", metadata="twice.csv")
-    (tmp_path / "gap.csv").write_text("processid,genus\na,\n,Pica\n")
-    with pytest.raises(SourceError, match=r"gap.csv, row 2: no processid"):
-        list_all(f"a=bioscan:{tmp_path}", metadata="gap.csv")
+    (tmp_path / "gaps.csv").write_text("processid,genus\n,Pica\n")
+    with pytest.raises(SourceError, match=r"gaps.csv: no row has a processid; give each row"):
+        list_all(f"a=bioscan:{tmp_path}", metadata="gaps.csv")
     with pytest.raises(SourceError, match=r"twice.csv: no column split"):
         list_all(f"a=bioscan:{tmp_path}", metadata="twice.csv", splits="train")
+
+
+@pytest.mark.parametrize("suffix", ["duckdb", "sqlite"])
+def test_bioscan_rows_that_are_wrong_cost_their_row(suffix: str, tmp_path: Path, photos: Path) -> None:
+    root = tmp_path / "images"
+    root.mkdir()
+    for number, name in enumerate("abcd"):
+        (root / f"{name}.jpg").write_bytes(picture(photos, number))
+    rows = [
+        "a,Pica,train",
+        ",Corvus,train",
+        "b,Pica,train",
+        "b,Corvus,train",
+        "c,Pica,train",
+        "c,Pica,train",
+        "x,Pica,val",
+        ",Ara,val",
+    ]
+    (root / "t.csv").write_text("processid,genus,split\n" + "\n".join(rows) + "\n")
+    db = tmp_path / f"m.{suffix}"
+    done = run(
+        "map",
+        "--db",
+        db,
+        "--source",
+        f"b=bioscan:{root}",
+        "--option",
+        "b.metadata=t.csv",
+        "--option",
+        "b.splits=train",
+    )
+    with open_mapping(db) as mapping:
+        found = mapping.rows(
+            "SELECT i.path, i.genus, i.reason, n.note FROM images AS i LEFT JOIN notes AS n ON n.key = i.key"
+        )
+    assert sorted(found) == [
+        ("a.jpg", "Pica", None, None),
+        ("b.jpg", "Pica", "twice", "listed 2 times, with different label, genus"),
+        ("c.jpg", "Pica", None, None),
+        ("d.jpg", None, "no_metadata", None),
+        ("t.csv::row 2", None, "misnamed", "row 2 of t.csv names no image"),
+    ]
+    assert "rows that say again what others say of their image: 1, such as c.jpg" in done.stderr
 
 
 # Archives

@@ -286,7 +286,7 @@ def test_relabelling_by_name_number_or_not_at_all(tmp_path: Path) -> None:
         ("a.csv", "name\na\n", "has no column key"),
         ("a.npy", "no array", "not npy"),
         ("b.npy", "", "not npy"),
-        ("b.csv", "", "has no column key"),
+        ("b.csv", "", "has no rows; expected a line that names the columns"),
         ("b.txt", "\n", "leave no sample"),
     ],
 )

@@ -292,13 +292,6 @@ def test_a_name_stands_for_one_kind(db: Path, image_tree: Path) -> None:
     assert "already has a source 'tree' of the kind folder" in wrong.stderr
 
 
-def test_a_path_listed_twice_is_named(db: Path, image_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    once = FolderSource.list
-    monkeypatch.setattr(FolderSource, "list", lambda self: [*once(self), *once(self)])
-    twice = run("map", "--db", db, "--source", f"tree=folder:{image_tree}", "--workers", 0, code=1)
-    assert ".jpg is listed 2 times" in twice.stderr or ".png is listed 2 times" in twice.stderr
-
-
 def test_a_root_that_is_no_text_is_refused(db: Path, image_tree: Path) -> None:
     strange = Path(os.fsdecode(os.fsencode(image_tree.parent) + b"/\xff"))
     image_tree.rename(strange)

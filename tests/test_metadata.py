@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from shardforge.errors import UsageError
+from shardforge.errors import SourceError, UsageError
 from shardforge.records import listing_schema
 from shardforge.sources import SourceSpec
 from shardforge.sources.listing import make_batch
@@ -74,11 +74,45 @@ def test_a_table_without_further_columns_changes_nothing(tmp_path: Path) -> None
     assert join_metadata(batch, load(tmp_path, "file\n1.jpg\n", "file")).equals(batch)
 
 
-def test_a_value_may_repeat_only_with_the_same_row(tmp_path: Path) -> None:
-    metadata = load(tmp_path, "file,label\n1.jpg,a\n1.jpg,a\n", "file")
+def test_a_value_may_repeat_with_the_same_row(tmp_path: Path) -> None:
+    metadata = load(tmp_path, "file,label\n1.jpg,a\n1.jpg,a\n./1.jpg,a\n", "file")
     assert column(join_metadata(records("1.jpg"), metadata), "label") == ["a"]
-    with pytest.raises(UsageError, match=r"two different rows have '1.jpg' in column 'file'"):
-        load(tmp_path, "file,label\n1.jpg,a\n1.jpg,b\n", "file")
+    assert (metadata.matched, metadata.unmatched, metadata.ambiguous) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("on", ["file", "species"])
+def test_a_value_of_different_rows_is_joined_to_nothing(on: str, tmp_path: Path) -> None:
+    rows = "1.jpg,a\n1.jpg,b\n1.jpg,a\n2.jpg,c\n3.jpg,d\n3.jpg,e\n4.jpg,f\n"
+    metadata = load(tmp_path, f"{on},label\n{rows}", on)
+    paths = ("1.jpg", "2.jpg", "x/1.jpg", "9.jpg")
+    batch = records(*paths) if on == "file" else records(*paths, species=["1.jpg", "2.jpg", "1.jpg", "9.jpg"])
+    assert column(join_metadata(batch, metadata), "label") == [None, "c", None, None]
+    assert (metadata.matched, metadata.torn, metadata.unmatched) == (1, 2, 1)
+    assert (metadata.ambiguous, metadata.example in ("1.jpg", "3.jpg")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        ("img\\0.jpg", "img/0.jpg"),
+        (".\\img\\0.jpg", "img/0.jpg"),
+        ("img\\0.jpg", "img\\\\0.jpg"),  # a file whose name holds a backslash, as the mapping writes it
+        ("./img/0.jpg", "img/0.jpg"),
+        ("img//0.jpg", "img/0.jpg"),
+        ("img/0.jpg", "img//0.jpg"),
+        ("x/../img/0.jpg", "img/0.jpg"),
+        ("s.tar::img/0.jpg", "s.tar::./img/0.jpg"),
+        ("0.jpg", "s.tar::./img/0.jpg"),
+    ],
+)
+def test_paths_are_joined_however_they_are_spelled(value: str, path: str, tmp_path: Path) -> None:
+    metadata = load(tmp_path, f"file,label\n{value},a\n", "file")
+    assert column(join_metadata(records(path, "img/1.jpg"), metadata), "label") == ["a", None]
+
+
+def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"metadata.csv: has no rows below the line that names its columns"):
+        load(tmp_path, "file,label\n", "file")
 
 
 def test_missing_file_or_column_is_named(tmp_path: Path) -> None:

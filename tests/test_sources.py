@@ -278,13 +278,15 @@ def test_list_paths_start_from_its_folder_or_from_the_option_root(image_tree: Pa
         parse_source(f"a=list:{outside}", {"root": "pictures"})
 
 
-def test_list_says_an_image_once_but_not_two_things_of_it(tmp_path: Path) -> None:
-    file = tmp_path / "list.txt"
-    file.write_text("1.jpg cat\n2.jpg dog\n1.jpg cat\n")
-    assert labels_of(list_all(f"a=list:{file}")) == {"1.jpg": "cat", "2.jpg": "dog"}
-    file.write_text("1.jpg cat\n2.jpg dog\n1.jpg dog\n")
-    with pytest.raises(SourceError, match=r"lines 1 and 3 give '1.jpg' the labels 'cat' and 'dog'"):
-        list_all(f"a=list:{file}")
+def test_a_list_that_names_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("# images\n\n")
+    with pytest.raises(SourceError, match=r"list.txt: names no image; expected one a line"):
+        list_all(f"a=list:{tmp_path}/list.txt")
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("\ufeff1.jpg cat\n")
+    assert labels_of(list_all(f"a=list:{tmp_path}/list.txt")) == {"1.jpg": "cat"}
 
 
 def test_batches_have_at_most_65536_rows(tmp_path: Path) -> None:
@@ -321,9 +323,8 @@ def test_openmmlab_entries(image_tree: Path) -> None:
     ("changes", "message"),
     [
         ({"data_list": None}, "no list 'data_list'"),
-        ({"data_list": [{"gt_label": 1}]}, r"data_list\[0\] has no 'img_path'"),
-        ({"data_list": [{"img_path": "a", "gt_label": 2}]}, r"data_list\[0\] has gt_label 2, but .* has 2 names"),
-        ({"data_list": [{"img_path": "a", "gt_label": [0, 1]}]}, r"gt_label \[0, 1\]; expected one class index"),
+        ({"data_list": []}, "'data_list' is empty"),
+        ({"data_list": [{"gt_label": 1}]}, r"data_list\[0\] has no 'img_path', nor has any other"),
         ({"metainfo": {}}, r"data_list\[0\] has gt_label 1, but metainfo.classes has 0 names"),
         ({"metainfo": ["bird"]}, "'metainfo' is not an object with a list 'classes'"),
         ({"metainfo": {"classes": 2}}, "'metainfo' is not an object with a list 'classes'"),
@@ -333,6 +334,44 @@ def test_wrong_annotations_are_refused(tmp_path: Path, changes: dict[str, Any], 
     file = write_annotations(tmp_path / "train.json", **changes)
     with pytest.raises(SourceError, match=message):
         list_all(f"a=openmmlab:{file}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "path", "reason", "note"),
+    [
+        (
+            {"img_path": "1.jpg", "gt_label": 2},
+            "1.jpg",
+            "bad_sample",
+            "gt_label is 2, but metainfo.classes has 2 names",
+        ),
+        (
+            {"img_path": "1.jpg", "gt_label": -1},
+            "1.jpg",
+            "bad_sample",
+            "gt_label is -1, but metainfo.classes has 2 names",
+        ),
+        (
+            {"img_path": "1.jpg", "gt_label": [0, 1]},
+            "1.jpg",
+            "bad_sample",
+            "gt_label is [0, 1]; expected one class index",
+        ),
+        ({"img_path": "1.jpg", "gt_label": "cat"}, "1.jpg", "bad_sample", "gt_label is cat; expected one class index"),
+        ({"img_path": "1.jpg", "gt_label": True}, "1.jpg", "bad_sample", "gt_label is True; expected one class index"),
+        ({"gt_label": 1}, "t.json::data_list[1]", "misnamed", "data_list[1] of t.json names no image"),
+        ({"img_path": ["1.jpg"]}, "t.json::data_list[1]", "misnamed", "data_list[1] of t.json names no image"),
+        ("1.jpg", "t.json::data_list[1]", "misnamed", "data_list[1] of t.json names no image"),
+    ],
+)
+def test_an_entry_that_is_wrong_costs_its_row(tmp_path: Path, entry: Any, path: str, reason: str, note: str) -> None:
+    for name in ("0.jpg", "1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    good = [{"img_path": f"{i}.jpg", "gt_label": 1.0} for i in (0, 2)]
+    write_annotations(tmp_path / "t.json", data_list=[good[0], entry, good[1]])
+    rows = list_all(f"a=openmmlab:{tmp_path}/t.json")
+    assert labels_of(rows) == {"0.jpg": "fish", "2.jpg": "fish", path: None}
+    assert [(row["path"], row["reason"], row["note"]) for row in rows if row["reason"]] == [(path, reason, note)]
 
 
 # table
@@ -362,7 +401,9 @@ def test_table_formats_say_the_same(image_tree: Path, name: str) -> None:
         file.write_text("".join(f"{json.dumps(record)}\n" for record in records))
     else:
         text = io.StringIO()
-        writer = csv.DictWriter(text, records[0], delimiter="\t" if name == "t.tsv" else ",")
+        writer = csv.DictWriter(text, records[0])
+        if name == "t.tsv":  # which has quotes where every name in its header has
+            writer = csv.DictWriter(text, records[0], delimiter="\t", quoting=csv.QUOTE_ALL)
         writer.writeheader()
         writer.writerows(records)
         data = text.getvalue().encode()
@@ -410,7 +451,11 @@ def test_table_path_column_and_root_are_options(image_tree: Path) -> None:
         ),
         ("t.csv", b"path,b\n1,2,3\n", r"a row has 3 columns where 2 are expected \(1,2,3\)"),
         ("t.csv", b"path,path\n1,2\n", "column 'path' occurs twice"),
-        ("t.csv", b"path,b\n,2\n", "row 1: the path is None"),
+        (
+            "t.csv",
+            b"path,b\n,2\n",
+            "no row has a path; fill in the column of paths, or name another by --option a.path=",
+        ),
         ("t.csv", b"path,b\n\xff.jpg,2\n", "not UTF-8 text; convert it, for instance by iconv"),
         ("t.csv", b"path,\xff\n1.jpg,2\n", "not UTF-8 text; convert it, for instance by iconv"),
         ("t.csv", b"", "has no rows; expected a line that names the columns"),

@@ -172,6 +172,7 @@ def test_names_have_one_normal_form(written: str, normal: str) -> None:
 
 _WORDS = ["Anas", "ANAS", "crecca", "Crecca", "×", "x", "×alba", "subsp.", "var.", "L.", "(Linnaeus,", "1758)", "von"]
 _WORDS += ["&", "sp.", "cf.", "(Anas)", "unknown", "d'Orb", "7-punctata", "'Peace'", "_", "é", "virus", "K-12", "1"]
+_WORDS += ["nan", "NA", "na", "not", "-", "?", "species", "incertae", "sedis", "NULL"]
 
 
 @settings(max_examples=300, deadline=None)
@@ -421,7 +422,7 @@ def test_the_environment_places_the_cache(tmp_path: Path, monkeypatch: pytest.Mo
         ("t.csv", "name,kingdom\nAus,bus,cus\n", r"t.csv: a row has 3 columns where 2 are expected \(Aus,bus,cus\)"),
         ("t.tsv", "name,kingdom\nAus,bus\n", r"t.tsv: has columns separated by ','; expected '\\t'"),
         ("t.csv", "name,kingdom\n", "t.csv: has no rows"),
-        ("t.csv", "", "t.csv: begins with an empty line or is empty; expected a header"),
+        ("t.csv", "", "t.csv: has no rows; expected a line that names the columns"),
         ("t.csv", "name,kingdom\n,\n,\n", "t.csv: no row has a scientific name or a rank"),
         ("t.csv", f"name,kingdom\nAus,{'x' * 40_000_000}\n", "t.csv: a row is longer than 16 MiB"),
         ("t.txt.gz", "no gzip", "cannot be read"),

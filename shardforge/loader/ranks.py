@@ -13,6 +13,7 @@ import numpy as np
 
 from shardforge.errors import UsageError
 from shardforge.loader.selection import Int32Array, read_table
+from shardforge.taxonomy.placeholders import is_no_name
 
 
 def map_labels(labels: Int32Array, names: Sequence[str]) -> tuple[Int32Array, tuple[str, ...]]:
@@ -70,8 +71,9 @@ def find_ranks(labels: Int32Array, rank: str, read_json: Callable[[int], Any]) -
 
 
 def _read_rank(content: Any, rank: str) -> str:
-    """Return what a sample's `.json` says of the rank, nothing where it is not an object."""
-    return str(content.get(rank) or "") if isinstance(content, dict) else ""
+    """Return the name in the rank that a sample's `.json` has, nothing where it is no object or names nothing."""
+    name = str(content.get(rank) or "") if isinstance(content, dict) else ""
+    return "" if is_no_name(name, species=rank == "species") else name
 
 
 def _find_ends(labels: Int32Array) -> np.ndarray:

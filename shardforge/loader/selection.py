@@ -12,8 +12,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from shardforge.errors import UsageError
+from shardforge.errors import SourceError, UsageError, shorten
 from shardforge.loader.randomness import Int64Array
+from shardforge.tables.formats import HEAD_BYTES, LINES, refuse_other_formats
+from shardforge.tables.rows import read_rows
 
 Int32Array = npt.NDArray[np.int32]
 
@@ -111,8 +113,11 @@ def _read_samples(path: Path, index: KeyIndex) -> Int64Array:
         return _read_numbers(path, index.samples)
     if path.suffix == ".csv":
         return index.find_all([row["key"] for row in read_table(path, ("key",))])
-    with _reading(path), open(path, encoding="utf-8-sig") as file:
-        lines = [line.strip() for line in file]
+    with _reading(path):
+        with open(path, "rb") as head:
+            refuse_other_formats(path, head.read(HEAD_BYTES), LINES)
+        with open(path, encoding="utf-8-sig") as file:
+            lines = [line.strip() for line in file]
     return index.find_all([line for line in lines if line and not line.startswith("#")])
 
 
@@ -146,7 +151,7 @@ def _parse_label(text: str, numbers: dict[str, int], path: Path) -> int:
     if text in numbers:
         return numbers[text]
     if not text.isdecimal() or int(text) >= (len(numbers) or _MOST_CLASSES):
-        raise UsageError(f"{path}: label {text!r} is neither a class nor the number of one; mend this row")
+        raise UsageError(f"{path}: label '{shorten(text)}' is neither a class nor the number of one; mend this row")
     return int(text)
 
 
@@ -156,19 +161,20 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         UsageError: it cannot be read, or lacks a column.
     """
-    with _reading(path), open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, restval="")
-        names = reader.fieldnames or ()
-        rows = list(reader)
+    with _reading(path):
+        names, rows = read_rows(path, ".csv")
     if missing := [column for column in columns if column not in names]:
         raise UsageError(f"{path}: has no column {', '.join(missing)}; its first line must name the columns")
-    return rows
+    blank = dict.fromkeys(names, "")
+    return [blank | dict(zip(names, cells, strict=False)) for _, cells in rows]
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
+    except SourceError as error:
+        raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); name an existing file") from error
     except (ValueError, EOFError, csv.Error) as error:

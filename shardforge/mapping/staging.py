@@ -11,13 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from shardforge.errors import MappingError, SourceError
+from shardforge.errors import SourceError
 from shardforge.mapping.base import Mapping
+from shardforge.mapping.listing_notes import note_metadata, note_names, note_paths, note_repeated
+from shardforge.mapping.repeated import find_spelled, merge_repeated
 from shardforge.samples import Note
 from shardforge.sources import Source
 from shardforge.sources.base import notes_of
 from shardforge.sources.metadata import Metadata, join_metadata
 from shardforge.sources.names import Naming
+from shardforge.sources.ranks import drop_no_names
 
 Progress = Callable[[str, int, int], None]
 
@@ -27,7 +30,7 @@ class Changes:
     """Images of a source: how many are listed, and how many are of each kind of sql/insert_changes.sql.
 
     `matched` images are described by the metadata, `unmatched` of its rows describe none; `notes` say what is odd about
-    the samples of tars.
+    the listing, or about the samples of tars.
     """
 
     listed: int
@@ -62,7 +65,7 @@ def stage(
     progress: Progress,
 ) -> Changes:
     """List a source, join the metadata to it, settle its names, compare it with the mapping, and count."""
-    listed = _stage_listing(mapping, source, metadata, naming, progress)
+    listed, notes = _stage_listing(mapping, source, metadata, naming, progress)
     mapping.execute(mapping.query("insert_changes"), hash=int(hash_content), retry=int(retry_bad))
     mapping.execute(mapping.query("insert_vanished"), source=source.spec.name)
     mapping.index("changes", "number")
@@ -80,7 +83,7 @@ def stage(
         vanished=vanished,
         matched=metadata.matched if metadata else 0,
         unmatched=metadata.unmatched if metadata else 0,
-        notes=notes_of(source),
+        notes=(*notes_of(source), *notes),
     )
 
 
@@ -103,15 +106,20 @@ def _list(source: Source) -> Iterator[pa.Table]:
 
 def _stage_listing(
     mapping: Mapping, source: Source, metadata: Metadata | None, naming: Naming | None, progress: Progress
-) -> int:
-    """Fill `listed`, ready for joins; return how many rows that are."""
+) -> tuple[int, list[Note]]:
+    """Fill `listed`, ready for joins, with a row for each path; return how many there are, and what is to be told."""
     spec = source.spec
     listed = 0
+    nameless: Counter[str] = Counter()
     for batch in _list(source):
         records = join_metadata(batch, metadata) if metadata else batch
+        records, dropped = drop_no_names(records)
+        nameless.update(dropped)
         records = naming.apply(records) if naming else records
         numbers = pa.array(np.arange(listed, listed + batch.num_rows))
         mapping.insert("listed", records.append_column("position", numbers))
+        if (spelled := find_spelled(spec, batch, listed)).num_rows:
+            mapping.insert("spelled", spelled)
         listed += batch.num_rows
         progress(f"list {spec.name}", listed, 0)
     if listed == 0:
@@ -121,10 +129,7 @@ def _stage_listing(
         )
     mapping.index("listed", "key")
     mapping.index("listed", "position")
-    twice = mapping.rows("SELECT min(path), count(*) FROM listed GROUP BY key HAVING count(*) > 1 LIMIT 1")
-    if twice:
-        raise MappingError(
-            f"source {spec.name!r}: {twice[0][0]} is listed {twice[0][1]} times; a path can be mapped once: "
-            "keep one of them"
-        )
-    return listed
+    repeated = merge_repeated(mapping)
+    listed -= repeated.rows
+    paths = note_paths(mapping, spec, listed)
+    return listed, [*paths, *note_repeated(repeated), *note_names(nameless), *note_metadata(metadata)]

@@ -81,7 +81,6 @@ def map_sources(
     Raises:
         UsageError: a source is not what the mapping knows by its name.
         SourceError: a source cannot be listed, or lists nothing.
-        MappingError: a listing or the metadata has something twice.
     """
     changes, namings = {}, _Namings(names_cache)
     for source, before in _open_sources(mapping, sources):
@@ -177,6 +176,7 @@ def _mark_images(mapping: Mapping, spec: SourceSpec) -> None:
     with mapping.transaction():
         mapping.execute(mapping.query("replace_described"))
         mapping.execute(mapping.query("update_vanished"))
+        mapping.execute(mapping.query("delete_listable_notes"), source=spec.name)
         mapping.execute(mapping.query("delete_listable"), source=spec.name)
 
 

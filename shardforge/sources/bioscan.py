@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardforge import reasons
-from shardforge.errors import SourceError, UsageError
+from shardforge.errors import SourceError, UsageError, shorten_list
 from shardforge.paths import path_to_text
 from shardforge.records import RANKS
 from shardforge.sources.archives import find_files, locate_tree
@@ -20,6 +21,7 @@ from shardforge.sources.keyed import FileMatch
 from shardforge.sources.listing import Found, batched, make_found_batch
 from shardforge.sources.ranks import lowest_rank, normalise_ranks
 from shardforge.sources.table_file import read_names, read_text
+from shardforge.sources.written_paths import make_nameless_batch
 
 #: Column of BIOSCAN-1M -> the name that BIOSCAN-5M gives it.
 _RENAMED = {"uri": "dna_bin", "nucraw": "dna_barcode", "name": "taxon"}
@@ -59,10 +61,15 @@ class BioscanSource:
         self._table = tables[0]
 
     def list(self) -> Iterator[pa.Table]:
-        """Yield the rows of the table in its order, each with its image, then the files without a row."""
+        """Yield the rows of the table in its order, each with its image, then the files without a row.
+
+        Rows without the name of an image come first; each is a record that is named by its number.
+        """
         own = path_to_text(os.path.relpath(self._table, self.spec.root))
         found = [file for file in find_files(self.spec) if file.path != own]
-        match = FileMatch(_stem(pa.array([file.path for file in found], pa.string())), self._read_image_names())
+        names, nameless = self._read_image_names()
+        yield from self._list_nameless(nameless)
+        match = FileMatch(_stem(pa.array([file.path for file in found], pa.string())), names)
         for rows, files in match.join(read_text(self._table)):
             images = [
                 Found(path, reason=reasons.VANISHED) if file is None else found[file]
@@ -72,38 +79,38 @@ class BioscanSource:
         for batch in batched(found[i] for i in match.unmatched):
             yield make_found_batch(self.spec, batch, {"reason": [reasons.NO_METADATA] * len(batch)})
 
-    def _read_image_names(self) -> pa.Array:
-        """Return the name of each row's image without its suffix.
+    def _read_image_names(self) -> tuple[pa.Array, Sequence[int]]:
+        """Return the name of each row's image without its suffix, null for none; and the rows asked for without one.
 
         Raises:
-            SourceError: the table is another one, or two rows have the same image.
+            SourceError: the table is another one.
         """
         header = read_names(self._table)
-        column = next((name for name in _IMAGE if name in header), None)
+        column = _find_image_column(header)
         if column is None or (self._splits and "split" not in header):
             wanted = "split" if column else " or ".join(_IMAGE)
             raise SourceError(
                 f"{self._table}: no column {wanted}; expected the metadata of BIOSCAN-1M or BIOSCAN-5M, found "
-                f"{', '.join(header)}"
+                f"{shorten_list(header)}"
             )
-        columns = [table[column].combine_chunks() for table in read_text(self._table, [column])]
-        names = _stem(pa.concat_arrays(columns) if columns else pa.array([], pa.string()))
-        if names.null_count:
-            row = pc.index(pc.is_null(names), True).as_py() + 1
-            raise SourceError(f"{self._table}, row {row}: no {column}; give each row the name of its image")
-        if pc.count_distinct(names).as_py() != len(names):
-            counts = pc.value_counts(names)
-            twice = counts.filter(pc.greater(pc.struct_field(counts, "counts"), 1))[0]["values"]
-            raise SourceError(f"{self._table}: two rows have the {column} {twice}; keep one row for each image")
-        return names
+        rows = pa.concat_tables(read_text(self._table, [column, *(["split"] if self._splits else [])])).combine_chunks()
+        names = _stem(rows[column].combine_chunks())
+        if names.null_count == len(names):
+            raise SourceError(f"{self._table}: no row has a {column}; give each row the name of its image")
+        asked = pc.is_in(rows["split"], pa.array(self._splits)) if self._splits else pa.repeat(True, len(rows))
+        return names, np.flatnonzero(np.asarray(names.is_null()) & np.asarray(asked)).tolist()
+
+    def _list_nameless(self, nameless: Sequence[int]) -> Iterator[pa.Table]:
+        for batch in batched(nameless):
+            yield make_nameless_batch(self.spec, self._table, [f"row {row + 1}" for row in batch])
 
     def _list_rows(self, rows: pa.Table, images: Sequence[Found]) -> Iterator[pa.Table]:
+        asked = pc.is_valid(_stem(rows[_find_image_column(rows.column_names)]))
         if self._splits:
-            asked = pc.is_in(rows["split"], pa.array(self._splits))
-            images = [image for image, wanted in zip(images, asked.to_pylist(), strict=True) if wanted]
-            rows = rows.filter(asked)
+            asked = pc.and_(asked, pc.is_in(rows["split"], pa.array(self._splits)))
+        images = [image for image, wanted in zip(images, asked.to_pylist(), strict=True) if wanted]
         if images:
-            yield make_found_batch(self.spec, images, self._describe(rows))
+            yield make_found_batch(self.spec, images, self._describe(rows.filter(asked)))
 
     def _describe(self, rows: pa.Table) -> dict[str, Any]:
         """Return what the rows say, as columns of a record."""
@@ -117,6 +124,10 @@ class BioscanSource:
         if group is not None:
             named["group_id"] = group
         return {**named, **ranks, "label": lowest_rank(ranks), "metadata": join_objects(known)}
+
+
+def _find_image_column(names: Sequence[str]) -> str | None:
+    return next((name for name in _IMAGE if name in names), None)
 
 
 def _drop_placeholders(column: pa.ChunkedArray) -> pa.Array:

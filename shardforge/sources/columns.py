@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from shardforge.records import DESCRIPTIVE, RANKS
 from shardforge.sources.json_text import dump_json, mend_text, parse_json
+from shardforge.tables.numbers import as_whole
 
 #: Column of a record -> the names that tables give it, the strongest first.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -34,8 +36,8 @@ def find_column(names: Iterable[str], aliases: Sequence[str]) -> str | None:
 def describe(columns: Mapping[str, Values], rows: int) -> dict[str, list[str | None]]:
     """Return what `columns` say about each of `rows` images, as columns of `shardforge.records.DESCRIPTIVE`.
 
-    Empty text, NaN, infinity and null are all null. Columns that no record has are gathered in `metadata`, one JSON
-    object per row with sorted keys and without nulls.
+    Empty text, NaN, infinity and null are all null, and a float that is a whole number is written as that. Columns that
+    no record has are gathered in `metadata`, one JSON object per row with sorted keys and without nulls.
     """
     sources = _match_columns(columns)
     found = {
@@ -50,17 +52,23 @@ def describe(columns: Mapping[str, Values], rows: int) -> dict[str, list[str | N
 
 
 def as_text(value: object) -> str | None:
-    """Return a cell as text: null for nothing and for numbers that JSON does not have, JSON for lists and objects."""
-    if value is None or value == "" or (isinstance(value, float) and not math.isfinite(value)):
+    """Return a cell as text: null for nothing and for numbers that JSON does not have, JSON for lists and objects.
+
+    A float that is a whole number is written as that: 12.0 as 12, as it is where no gap made its column one of floats.
+    """
+    if value is None or value == "" or (isinstance(value, float | Decimal) and not math.isfinite(value)):
         return None
     if isinstance(value, str):
         return mend_text(value)
-    return dump_json(value) if isinstance(value, bool | list | dict) else str(value)
+    return dump_json(value) if isinstance(value, bool | list | dict) else str(as_whole(value))
 
 
 def dump_metadata(values: Mapping[str, object]) -> str | None:
-    """Return `values` without nulls as one JSON object with sorted keys, or null when nothing is left."""
-    kept = {name: value for name, value in values.items() if as_text(value) is not None}
+    """Return `values` without nulls as one JSON object with sorted keys, or null when nothing is left.
+
+    A float that is a whole number is written as that.
+    """
+    kept = {name: as_whole(value) for name, value in values.items() if as_text(value) is not None}
     return dump_json(kept, compact=True) if kept else None
 
 

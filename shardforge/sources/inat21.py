@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -18,8 +17,9 @@ from shardforge.sources.base import SourceSpec, find_option_files, locate_file, 
 from shardforge.sources.columns import dump_metadata
 from shardforge.sources.inat_annotations import Annotations
 from shardforge.sources.keyed import FileMatch, iter_slices
-from shardforge.sources.listing import Found, batched, make_file_batch, make_found_batch, relative_path
+from shardforge.sources.listing import Found, batched, make_found_batch
 from shardforge.sources.reading import MEMBER_MARK
+from shardforge.sources.written_paths import make_named_batch, make_nameless_batch
 from shardforge.taxonomy.taxon import make_taxon
 
 #: What a folder says about its images: a value for each of `_COLUMNS`.
@@ -70,10 +70,13 @@ class Inat21Source:
             yield from self._list_folders(found)
 
     def _list_annotated(self, annotations: Annotations) -> Iterator[pa.Table]:
-        root = os.fsencode(self.spec.root)
+        yield from self._list_nameless(annotations)
         for batch in iter_slices(annotations.images):
-            paths = [relative_path(root, name) for name in batch["file_name"].to_pylist()]
-            yield make_file_batch(self.spec, paths, annotations.describe(batch))
+            yield make_named_batch(self.spec, batch["file_name"].to_pylist(), annotations.describe(batch))
+
+    def _list_nameless(self, annotations: Annotations) -> Iterator[pa.Table]:
+        for batch in batched(annotations.nameless):
+            yield make_nameless_batch(self.spec, annotations.file, [f"images[{number}]" for number in batch])
 
     def _list_folders(self, found: Iterable[Found]) -> Iterator[pa.Table]:
         for batch in batched(found):
@@ -83,7 +86,8 @@ class Inat21Source:
     def _list_both(self, found: Sequence[Found]) -> Iterator[pa.Table]:
         """Yield the annotated images with what JSON says, then those of which only the folder is known."""
         for said in map(Annotations, self._annotations):
-            names = _shorten(said.images["file_name"].combine_chunks())
+            yield from self._list_nameless(said)
+            names = _shorten(pc.replace_substring(said.images["file_name"].combine_chunks(), "\\", "/"))
             match = FileMatch(_shorten(pa.array([file.path for file in found], pa.string())), names)
             for rows, files in match.join(iter_slices(said.images)):
                 images = [

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from shardforge.errors import SourceError
+from shardforge.errors import SourceError, shorten
 from shardforge.sources.json_text import drop_constant
+from shardforge.tables.formats import HEAD_BYTES, JSON, refuse_other_formats
 
 _BLOCK = 1 << 22
 _LONGEST_VALUE = 1 << 26
@@ -24,10 +25,12 @@ def iter_elements(file: Path) -> Iterator[tuple[str, Any]]:
         SourceError: the file is not JSON, holds no object, is nested too deeply, or ends too early.
     """
     try:
+        with open(file, "rb") as head:
+            refuse_other_formats(file, head.read(HEAD_BYTES), JSON)
         with open(file, encoding="utf-8-sig") as opened:
             yield from _Reader(opened).read_object()
     except (ValueError, OSError, RecursionError) as error:
-        found = "nested too deeply" if isinstance(error, RecursionError) else error
+        found = "nested too deeply" if isinstance(error, RecursionError) else shorten(error, 120)
         raise SourceError(f"{file}: cannot be read as JSON ({found}); expected an object of lists") from error
 
 

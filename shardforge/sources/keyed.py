@@ -37,18 +37,21 @@ class KeyedTable:
 
 
 class FileMatch:
-    """Which files belong to which row of a table, where both have a name.
+    """Which files belong to which row of a table, where both have a name; several of either may have the same.
 
     Args:
-        files: The name of each file, null for none; several may have the same.
-        rows: The name of each row, null for none; no two have the same.
+        files: The name of each file, null for none.
+        rows: The name of each row, null for none.
     """
 
     def __init__(self, files: pa.Array, rows: pa.Array) -> None:
-        row = pc.index_in(files, rows, skip_nulls=True).fill_null(len(rows)).to_numpy()
-        self._files = np.argsort(row, kind="stable")
-        self._rows = row[self._files]
-        self._count = len(rows)
+        names = rows.dictionary_encode()
+        count = len(names.dictionary)
+        of_files = np.asarray(pc.index_in(files, names.dictionary, skip_nulls=True).fill_null(count))
+        self._order = np.argsort(of_files, kind="stable")
+        self._files = of_files[self._order]
+        self._rows = np.asarray(names.indices.fill_null(-1))
+        self._count = count
 
     def join(self, tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, list[int | None]]]:
         """Yield the rows of `tables`, in their order, with the file of each, None for a row without one.
@@ -57,21 +60,23 @@ class FileMatch:
         """
         start = 0
         for table in tables:
-            low, high = np.searchsorted(self._rows, (start, start + len(table)))
-            rows = self._rows[low:high] - start
-            without = np.setdiff1d(np.arange(len(table)), rows)
-            order = np.argsort(np.concatenate([rows, without]), kind="stable")
-            joined = table.take(pa.array(np.concatenate([rows, without])[order]))
-            files = [*self._files[low:high].tolist(), *[None] * len(without)]
+            names = self._rows[start : start + len(table)]
+            low = np.searchsorted(self._files, names, "left")
+            found = np.searchsorted(self._files, names, "right") - low
+            times = np.maximum(found, 1)
+            rows = np.repeat(np.arange(len(table)), times)
+            place = np.repeat(low, times) + np.arange(len(rows)) - np.repeat(np.cumsum(times) - times, times)
+            joined = table.take(pa.array(rows))
+            files = np.append(self._order, -1)[np.where(found[rows] > 0, place, -1)].tolist()
             for first in range(0, len(joined), BATCH_ROWS):
-                part = order[first : first + BATCH_ROWS]
-                yield joined.slice(first, BATCH_ROWS), [files[i] for i in part]
+                part = files[first : first + BATCH_ROWS]
+                yield joined.slice(first, BATCH_ROWS), [None if file < 0 else file for file in part]
             start += len(table)
 
     @property
     def unmatched(self) -> list[int]:
         """The files without a row, in their order."""
-        return list(self._files[np.searchsorted(self._rows, self._count) :].tolist())
+        return list(self._order[np.searchsorted(self._files, self._count) :].tolist())
 
 
 def read_numbers(texts: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import codecs
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import pyarrow as pa
@@ -12,7 +13,9 @@ from shardforge.errors import SourceError
 from shardforge.paths import path_to_text
 from shardforge.samples import IMAGE_SUFFIXES
 from shardforge.sources.base import SourceSpec, choose, locate_file
-from shardforge.sources.listing import batched, make_file_batch, relative_path
+from shardforge.sources.listing import batched
+from shardforge.sources.written_paths import make_named_batch
+from shardforge.tables.formats import HEAD_BYTES, LINES, refuse_other_formats
 
 _SEPARATORS = {"tab": b"\t", "comma": b",", "space": b" "}
 _SUFFIXES = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
@@ -36,31 +39,29 @@ class ListSource:
         self._separator = choose(spec, "separator", ("auto", *_SEPARATORS, "none"), "auto")
 
     def list(self) -> Iterator[pa.Table]:
-        """Yield a record per line, in the order of the list."""
-        for batch in batched(self._read_lines()):
-            paths, labels = zip(*batch, strict=True)
-            yield make_file_batch(self.spec, paths, {"label": labels})
+        """Yield a record per line, in the order of the list.
 
-    def _read_lines(self) -> Iterator[tuple[str, str | None]]:
-        """Yield path and label of each line; a line that says again what an earlier one said is left out."""
+        Raises:
+            SourceError: the list is of another format, or names no image.
+        """
         file = self.spec.file
         assert file is not None
-        root = os.fsencode(self.spec.root)
-        met: dict[str, tuple[int, str | None]] = {}
+        empty = True
+        for batch in batched(self._read_lines(file)):
+            names, labels = zip(*batch, strict=True)
+            empty = False
+            yield make_named_batch(self.spec, names, {"label": labels})
+        if empty:
+            raise SourceError(f"{file}: names no image; expected one a line, as a path or as a path and its label")
+
+    def _read_lines(self, file: Path) -> Iterator[tuple[bytes, str | None]]:
+        """Yield path and label of each line."""
         with open(file, "rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                text = line.strip()
-                if not text or text.startswith(b"#"):
-                    continue
-                raw, label = self._split(text)
-                path = relative_path(root, raw)
-                first, known = met.setdefault(path, (number, label))
-                if known != label:
-                    raise SourceError(
-                        f"{file}: lines {first} and {number} give {path!r} the labels {known!r} and {label!r}; keep one"
-                    )
-                if first == number:
-                    yield path, label
+            refuse_other_formats(file, lines.peek(HEAD_BYTES)[:HEAD_BYTES], LINES)
+            for number, line in enumerate(lines):
+                text = (line if number else line.removeprefix(codecs.BOM_UTF8)).strip()
+                if text and not text.startswith(b"#"):
+                    yield self._split(text)
 
     def _split(self, line: bytes) -> tuple[bytes, str | None]:
         """Return path and label."""

@@ -62,7 +62,7 @@ def make_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str, Any
     arrays = {"source": pa.repeat(pa.scalar(spec.name), len(paths))}
     for field in listing_schema():
         if field.name in known:
-            arrays[field.name] = _make_array(known[field.name], field.type)
+            arrays[field.name] = make_array(known[field.name], field.type)
         elif field.name not in arrays:
             arrays[field.name] = pa.nulls(len(paths), field.type)
     empty = pc.if_else(pc.equal(arrays["bytes"], 0), reasons.EMPTY_FILE, pa.scalar(None, pa.string()))
@@ -70,7 +70,8 @@ def make_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str, Any
     return pa.table([arrays[name] for name in listing_schema().names], schema=listing_schema())
 
 
-def _make_array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+def make_array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    """Return values, or what is an array already, as an array of a type."""
     return values.cast(kind) if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, kind)
 
 
@@ -84,23 +85,27 @@ def make_file_batch(spec: SourceSpec, paths: Sequence[str], columns: Mapping[str
 def make_found_batch(spec: SourceSpec, found: Sequence[Found], columns: Mapping[str, Any]) -> pa.Table:
     """Return records of what `find_files` found: sizes, times and reasons of plain files are asked for here.
 
-    A value in the column `reason` says why a file cannot be used that is there.
+    Values in the columns `reason` and `note` say why a file cannot be used that is there.
     """
     plain = [i for i, file in enumerate(found) if file.mtime is None and file.reason is None]
     status: list[FileStatus] = [(file.bytes, file.mtime, file.reason) for file in found]
     for i, known in zip(plain, stat_files(os.fsencode(spec.root), [found[i].path for i in plain]), strict=True):
         status[i] = known
     sizes, times, why = zip(*status, strict=True)
-    given = _make_array(columns.get("reason", [None] * len(found)), pa.string())
-    notes = [file.note for file in found]
-    where = {"offset": [file.offset for file in found], "bytes": sizes, "mtime": times, "note": notes}
-    reason = pc.coalesce(pa.array(why, pa.string()), given)
-    return make_batch(spec, [file.path for file in found], {**columns, **where, "reason": reason})
+    blank = pa.nulls(len(found), pa.string())
+    said = {
+        name: pc.coalesce(pa.array(values, pa.string()), make_array(columns.get(name, blank), pa.string()))
+        for name, values in (("reason", why), ("note", [file.note for file in found]))
+    }
+    where = {"offset": [file.offset for file in found], "bytes": sizes, "mtime": times}
+    return make_batch(spec, [file.path for file in found], {**columns, **where, **said})
 
 
 def relative_path(root: bytes, path: bytes | str) -> str:
     """Return a path that a user wrote as text relative to `root`; one that lies elsewhere stays absolute."""
-    raw = encode_path(path).removeprefix(root.rstrip(b"/") + b"/")
+    raw = encode_path(path)
+    if raw.startswith(folder := root.rstrip(b"/") + b"/"):
+        raw = raw[len(folder) :].lstrip(b"/")
     while raw.startswith(b"./"):
         raw = raw[2:].lstrip(b"/")
     return path_to_text(raw)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
-from shardforge.errors import SourceError
+from shardforge.errors import SourceError, shorten
 from shardforge.sources.json_text import parse_json
 from shardforge.sources.listing import BATCH_ROWS, batched
-from shardforge.tables import BLOCK_BYTES, COMPRESSED, DELIMITERS, choose_delimiter, explained
+from shardforge.tables.archive_meta import read_meta_beside
+from shardforge.tables.dialect import COMPRESSED
+from shardforge.tables.faults import explained, refuse_repeated
+from shardforge.tables.formats import HEAD_BYTES, JSON_LINES, refuse_other_formats
+from shardforge.tables.numbers import read_whole_numbers
+from shardforge.tables.parquet import open_parquet
+from shardforge.tables.text import TextTable
 
 #: Column name -> one value per row.
 Columns = dict[str, list[Any]]
@@ -27,7 +32,8 @@ def read_table(file: Path) -> Iterator[Columns]:
     """Yield the table's columns in batches of at most 65,536 rows; every cell of CSV and TSV is text, empty ones null.
 
     Raises:
-        SourceError: the file is of another format, or its content is not of the format that its suffix says.
+        SourceError: the file is of another format, its content is not of the format that its suffix says, or it has no
+            rows.
     """
     suffix = _find_suffix(file, _READERS)
     with explained(file):
@@ -39,8 +45,10 @@ def read_text(
 ) -> Iterator[pa.Table]:
     """Yield CSV or TSV (.tsv, .tab) in tables of at most 65,536 rows of text, empty cells null.
 
+    Whole numbers that were written as floats, for want of some in their column, are whole again.
+
     Args:
-        file: Where the table is; .tab has no quotes, as in a Darwin Core archive.
+        file: Where the table is.
         columns: Which columns, in this order; all when not given.
         names: The names of the columns of a file without a header.
 
@@ -48,17 +56,12 @@ def read_text(
         SourceError: as `read_table`, or a column is not there.
     """
     found = names or read_names(file)
-    _refuse_repeated(file, found)
-    convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(found, pa.string()),
-        include_columns=columns,
-        strings_can_be_null=True,
-        null_values=[""],
-    )
-    with _open_text(file, names, convert) as reader:
-        for block in reader:
-            for start in range(0, block.num_rows, BATCH_ROWS):
-                yield pa.table(block.slice(start, BATCH_ROWS))
+    refuse_repeated(file, found)
+    places = [str(found.index(name) + 1) for name in columns or found] if names else columns
+    for table in read_whole_numbers(partial(_read_tables, file, header=names is None), places):
+        named = table.rename_columns(columns or found)
+        for start in range(0, named.num_rows, BATCH_ROWS):
+            yield named.slice(start, BATCH_ROWS)
 
 
 def read_names(file: Path) -> list[str]:
@@ -67,27 +70,20 @@ def read_names(file: Path) -> list[str]:
     Raises:
         SourceError: as `read_table`.
     """
-    with _open_text(file) as reader:
-        return list(reader.schema.names)
+    with _open_text(file, header=True) as table:
+        return table.names
+
+
+def _read_tables(file: Path, columns: Sequence[str] | None, *, header: bool) -> Iterator[pa.Table]:
+    with _open_text(file, header=header) as table:
+        yield from table.tables(columns)
 
 
 @contextmanager
-def _open_text(
-    file: Path, names: Sequence[str] | None = None, convert: pa.csv.ConvertOptions | None = None
-) -> Iterator[pa.csv.CSVStreamingReader]:
+def _open_text(file: Path, *, header: bool) -> Iterator[TextTable]:
     suffix = _find_suffix(file, _DELIMITED)
-    quote = False if suffix == ".tab" else '"'
-    reading = pa.csv.ReadOptions(block_size=BLOCK_BYTES, column_names=names)
-    with explained(file):
-        delimiter = DELIMITERS[suffix] if names else choose_delimiter(file, _read_first_line(file), suffix)
-        parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char=quote, newlines_in_values=bool(quote))
-        with pa.csv.open_csv(file, reading, parse, convert) as reader:
-            yield reader
-
-
-def _read_first_line(file: Path) -> str:
-    with pa.input_stream(file) as stream:
-        return io.BufferedReader(stream).readline(BLOCK_BYTES).decode()
+    with explained(file), pa.input_stream(file) as stream:  # decompresses what the suffix says
+        yield TextTable(stream, file, suffix, dialect=read_meta_beside(file), header=header)
 
 
 def _find_suffix(file: Path, readers: Iterable[str]) -> str:
@@ -107,6 +103,8 @@ def _read_delimited(file: Path) -> Iterator[Columns]:
 
 def _read_json_lines(file: Path) -> Iterator[Columns]:
     with pa.input_stream(file) as stream:  # decompresses what the suffix says
+        refuse_other_formats(file, stream.read(HEAD_BYTES), JSON_LINES)
+    with pa.input_stream(file) as stream:
         for lines in batched(enumerate(io.BufferedReader(stream), start=1)):
             rows = [_parse_object(file, number, line) for number, line in lines if line.strip()]
             names = dict.fromkeys(name for row in rows for name in row)
@@ -117,34 +115,28 @@ def _parse_object(file: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         row = parse_json(line)
     except ValueError as error:
-        raise SourceError(f"{file}, line {number}: not JSON ({error}); expected one JSON object a line") from error
-    if not isinstance(row, dict):
         raise SourceError(
-            f"{file}, line {number}: {str(row)[:40]!r} is no JSON object; expected one JSON object a line"
-        )
+            f"{file}, line {number}: not JSON ({shorten(error)}); expected one JSON object a line"
+        ) from error
+    if not isinstance(row, dict):
+        raise SourceError(f"{file}, line {number}: '{shorten(row)}' is no JSON object; expected one JSON object a line")
     return row
 
 
 def _read_parquet(file: Path) -> Iterator[Columns]:
-    with pa.parquet.ParquetFile(file, pre_buffer=False) as table:  # a buffer would hold all of it
-        _refuse_repeated(file, table.schema_arrow.names)
+    with open_parquet(file, file) as table:
+        refuse_repeated(file, table.schema_arrow.names)
         _refuse_binary(file, table.schema_arrow)
         for batch in table.iter_batches(BATCH_ROWS):
             yield batch.to_pydict()
-
-
-def _refuse_repeated(file: Path, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise SourceError(f"{file}: column {name!r} occurs twice; rename one")
 
 
 def _refuse_binary(file: Path, schema: pa.Schema) -> None:
     for field in schema:
         if "binary" in str(field.type):  # also inside lists and structs
             raise SourceError(
-                f"{file}: column {field.name!r} is of type {field.type}; a table names images by path and holds no "
-                "bytes: write them to files, or leave the column out"
+                f"{file}: column '{shorten(field.name)}' is of type {shorten(field.type)}; a table names images by "
+                "path and holds no bytes: write them to files, or leave the column out"
             )
 
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shardforge.errors import UsageError
+from shardforge.errors import SourceError, UsageError
 from shardforge.paths import require_local
 from shardforge.records import RANKS
+from shardforge.tables.formats import HEAD_BYTES, JSON, LINES, refuse_other_formats
+from shardforge.tables.rows import read_rows
 from shardforge.taxonomy.taxon import is_epithet
 
 #: Columns of a table, in lower case, and what they name. Of several filled ones the first decides: what names one
@@ -24,7 +26,7 @@ _COLUMNS = {
     **dict.fromkeys(("id", "image_id", "eol_content_id", "content_id", "processid", "sampleid"), "id"),
     **dict.fromkeys(("scientific_name", "scientificname", "sciname", *reversed(RANKS), "taxon", "label"), "taxon"),
 }
-_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+_TABLES = (".csv", ".tsv", ".tab")
 _LINES = ("", ".txt", ".list", ".lst")
 _IMAGE_FILE = re.compile(r"\.(jpe?g|jp2|png|webp|gif|bmp|tiff?|heic|avif|ppm)$", re.IGNORECASE)
 
@@ -59,7 +61,7 @@ class ExclusionList:
             UsageError: the file cannot be read, is not what its suffix says, or has a suffix that no list has.
         """
         suffix = self.path.suffix.lower()
-        readers = {**dict.fromkeys(_DELIMITERS, _read_table), **dict.fromkeys(_LINES, _read_lines), ".json": _read_json}
+        readers = {**dict.fromkeys(_TABLES, _read_table), **dict.fromkeys(_LINES, _read_lines), ".json": _read_json}
         read = readers.get(suffix)
         if read is None:
             raise UsageError(
@@ -69,6 +71,8 @@ class ExclusionList:
         try:
             entries = list(dict.fromkeys(read(self.path, self.taxa)))
             "".join(part or "" for entry in entries for part in entry).encode()
+        except SourceError as error:
+            raise UsageError(str(error)) from error
         except (OSError, ValueError, csv.Error, RecursionError) as error:
             raise UsageError(f"{self.path}: {_explain(error)}") from error
         return entries
@@ -124,7 +128,13 @@ def _explain(error: Exception) -> str:
     return f"not a table ({error}); mend the exclusion list"
 
 
+def _check_format(path: Path, expected: str) -> None:
+    with open(path, "rb") as file:
+        refuse_other_formats(path, file.read(HEAD_BYTES), expected)
+
+
 def _read_lines(path: Path, taxa: bool) -> Iterator[Entry]:
+    _check_format(path, LINES)
     with open(path, encoding="utf-8-sig") as lines:
         for line in lines:
             text = line.strip()
@@ -133,6 +143,7 @@ def _read_lines(path: Path, taxa: bool) -> Iterator[Entry]:
 
 
 def _read_json(path: Path, taxa: bool) -> Iterator[Entry]:
+    _check_format(path, JSON)
     # Pairs, as a key may stand there twice; no whole number is an entry, and one of any length is a float.
     content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple, parse_int=float)
     named = isinstance(content, tuple)
@@ -154,24 +165,21 @@ def _guess_kind(text: str) -> str:
 
 
 def _read_table(path: Path, taxa: bool) -> Iterator[Entry]:
-    with open(path, encoding="utf-8-sig", newline="") as lines:
-        suffix = path.suffix.lower()
-        quotes = None if suffix == ".tab" else '"'  # a Darwin Core archive has none
-        rows = csv.reader(lines, delimiter=_DELIMITERS[suffix], quotechar=quotes)
-        header = [name.strip().lower() for name in next(rows, [])]
-        if not set(header) & set(_COLUMNS):
-            raise UsageError(
-                f"{path}: the header names none of {', '.join(_COLUMNS)}; name the column that holds the entries"
-            )
-        for cells in rows:
-            row = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
-            filled = [name for name in _COLUMNS if name in row]
-            images = [name for name in filled if _COLUMNS[name] != "taxon"][:1]
-            named = [name for name in filled if _COLUMNS[name] == "taxon"][:1]
-            if row and not filled:
-                yield Entry(f"line {rows.line_num}, which names nothing", "nothing", row.get("reason"))
-            for name in [*images, *named] if taxa else (images or named):
-                yield Entry(_cell(row, name), _COLUMNS[name], row.get("reason"))
+    names, rows = read_rows(path, path.suffix.lower())
+    header = [name.strip().lower() for name in names]
+    if not set(header) & set(_COLUMNS):
+        raise UsageError(
+            f"{path}: the header names none of {', '.join(_COLUMNS)}; name the column that holds the entries"
+        )
+    for line, cells in rows:
+        row = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()}
+        filled = [name for name in _COLUMNS if name in row]
+        images = [name for name in filled if _COLUMNS[name] != "taxon"][:1]
+        named = [name for name in filled if _COLUMNS[name] == "taxon"][:1]
+        if row and not filled:
+            yield Entry(f"line {line}, which names nothing", "nothing", row.get("reason"))
+        for name in [*images, *named] if taxa else (images or named):
+            yield Entry(_cell(row, name), _COLUMNS[name], row.get("reason"))
 
 
 def _cell(row: dict[str, str], name: str) -> str:

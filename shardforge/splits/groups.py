@@ -7,7 +7,7 @@ connected; the smallest value of a connected set names the group, so that the na
 from __future__ import annotations
 
 from shardforge.mapping import Mapping
-from shardforge.mapping.ranks import rank_name_sql
+from shardforge.mapping.ranks import known_sql, rank_name_sql
 from shardforge.splits.request import NULL, SplitRequest
 
 # With near duplicates grouped, the smallest content of a cluster stands for all of them, everywhere in the split.
@@ -19,8 +19,8 @@ _CLUSTER = (
 def group_records(mapping: Mapping, request: SplitRequest) -> int:
     """Find the groups of all usable records; return how many values of the grouping column took another's name."""
     column = request.group_by
-    node = f"'{column}:' || nullif(\"{column}\", '')" if column else NULL
-    label_class = f'"{request.stratify}"' if request.stratify else "''"
+    node = f"'{column}:' || {known_sql(column)}" if column else NULL
+    label_class = known_sql(request.stratify) if request.stratify else "''"
     taxon = rank_name_sql(request.hold_out.rank) if request.hold_out else NULL
     statement = mapping.query("create_split_usable")
     content = _CLUSTER if request.group_near_duplicates else "content_hash"

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 
 from shardforge.mapping import Mapping
 from shardforge.mapping.ranks import rank_name_sql
-from shardforge.paths import path_to_text
+from shardforge.paths import encode_path, path_to_text
 from shardforge.records import HASH_DIGITS, RANKS
+from shardforge.sources.written_paths import plain_path, read_slashes
 from shardforge.splits.exclusion_lists import Entry, ExclusionList
 from shardforge.splits.names import compare_labels, compare_taxa, read_taxon, species_keys
 
@@ -50,6 +51,8 @@ _STEPS = (
     ("'any', 'key'", "SELECT key, key AS value FROM images", "entry"),
     ("'any', 'path'", "SELECT key, path AS value FROM images", "path"),
     ("'any', 'path'", _ROOTED_PATHS, "path"),
+    ("'any', 'path'", "SELECT key, path AS value FROM images", "plain_path"),
+    ("'any', 'path'", _ROOTED_PATHS, "plain_path"),
     ("'any', 'path'", _FILE_NAMES, "file_name"),
     ("'any', 'content_hash'", "SELECT key, content_hash AS value FROM images", "content_hash"),
     ("'any', 'path', 'id'", _FILE_IDS, "id"),
@@ -62,8 +65,8 @@ _MOST_CANDIDATES = 2_000
 def load_entries(mapping: Mapping, lists: Sequence[ExclusionList]) -> int:
     """Fill the temporary table `entries` with those of all lists; return their number."""
     mapping.execute(
-        "CREATE TEMP TABLE entries (number BIGINT, list VARCHAR, entry VARCHAR, path VARCHAR, file_name VARCHAR,"
-        " content_hash VARCHAR, id VARCHAR, kind VARCHAR, reason VARCHAR);"
+        "CREATE TEMP TABLE entries (number BIGINT, list VARCHAR, entry VARCHAR, path VARCHAR, plain_path VARCHAR,"
+        " file_name VARCHAR, content_hash VARCHAR, id VARCHAR, kind VARCHAR, reason VARCHAR);"
         "CREATE TEMP TABLE matches (number BIGINT, key VARCHAR);"
     )
     first = 0
@@ -151,11 +154,13 @@ def _name_rows(column: str, values: pa.Array, *compared: pa.Array) -> pa.Table:
 def _entry_rows(name: str, entries: list[Entry], first: int) -> pa.Table:
     """Return the rows of the temporary table `entries`, numbered from `first`."""
     paths = [path_to_text(entry.text) for entry in entries]
+    plain = [_spell_plainly(entry.text) for entry in entries]
     columns = {
         "list": [name] * len(entries),
         "entry": [entry.text for entry in entries],
         "path": paths,
-        "file_name": [path.rpartition("/")[2] for path in paths],
+        "plain_path": [other if other != path else None for path, other in zip(paths, plain, strict=True)],
+        "file_name": [entry.text.replace("\\", "/").rpartition("/")[2] for entry in entries],
         "content_hash": [_shorten_hash(entry.text) for entry in entries],
         "id": [_read_id(entry) for entry in entries],
         "kind": [entry.kind for entry in entries],
@@ -163,6 +168,11 @@ def _entry_rows(name: str, entries: list[Entry], first: int) -> pa.Table:
     }
     numbers = pa.array(range(first, first + len(entries)), pa.int64())
     return pa.table({"number": numbers, **{name: pa.array(values, pa.string()) for name, values in columns.items()}})
+
+
+def _spell_plainly(text: str) -> str:
+    """Return the plain spelling of an entry that is a path: that with slashes, without `.`, `..` and empty parts."""
+    return plain_path(path_to_text(read_slashes(encode_path(text)))) if text else text
 
 
 def _shorten_hash(text: str) -> str:

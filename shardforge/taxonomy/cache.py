@@ -20,7 +20,7 @@ from shardforge import __version__
 from shardforge.files import atomic_write
 from shardforge.taxonomy.checklist import Checklist
 
-_SCHEMA = 3
+_SCHEMA = 4
 _IDENTITY = b"shardforge"
 _TABLES = ("taxa", "names", "vernaculars")
 _CRC_BYTES = 4

@@ -11,14 +11,18 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
-from shardforge.errors import SourceError, UsageError
-from shardforge.tables import BLOCK_BYTES, COMPRESSED, DELIMITERS, choose_delimiter, explained
+from shardforge.errors import SourceError, UsageError, shorten_list
+from shardforge.tables.archive_meta import META_NAME, MOST_BYTES, Declared, read_meta, read_meta_beside
+from shardforge.tables.dialect import COMPRESSED, DELIMITERS, Dialect
+from shardforge.tables.faults import explained
+from shardforge.tables.numbers import as_whole, restore_whole_numbers
+from shardforge.tables.parquet import open_parquet
+from shardforge.tables.text import TextTable
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
-_SHOWN = 200
+#: How the tables of an NCBI dump are written; every other column is a bar.
+_DUMP = Dialect("\t", quoted=False)
 
 #: Column -> the names that files give it, in lower case, the strongest first.
 Aliases = Mapping[str, tuple[str, ...]]
@@ -32,11 +36,13 @@ class Part:
         name: Its own name, without the suffix of a compression that is undone already.
         place: Where it is, for messages: a path, which goes on inside an archive.
         stream: Its content.
+        dialect: How it is written, where a `meta.xml` says so.
     """
 
     name: str
     place: str
     stream: IO[bytes]
+    dialect: Dialect | None = None
 
 
 def list_parts(path: Path, wanted: Callable[[str], bool]) -> list[Path]:
@@ -57,36 +63,40 @@ def list_parts(path: Path, wanted: Callable[[str], bool]) -> list[Path]:
     return parts
 
 
-def open_parts(path: Path, wanted: Callable[[str], bool]) -> Iterator[Part]:
+def open_parts(path: Path, wanted: Callable[[str], bool], *, declared: bool = True) -> Iterator[Part]:
     """Yield each file of `list_parts`; those inside an archive when `path` is one.
+
+    With `declared`, a `meta.xml` beside them may say how they are written.
 
     Raises:
         SourceError: a file cannot be read, or an archive has none that is wanted.
     """
     empty = True
-    for part in _open_all(list_parts(path, wanted), wanted):
+    for part in _open_all(list_parts(path, wanted), wanted, declared):
         yield part
         empty = False
     if empty:
         raise SourceError(f"{path}: no file of names is in this archive; name the file itself")
 
 
-def _open_all(files: Sequence[Path], wanted: Callable[[str], bool]) -> Iterator[Part]:
+def _open_all(files: Sequence[Path], wanted: Callable[[str], bool], declared: bool) -> Iterator[Part]:
     for file in files:
         with explained(file):
             if not file.name.lower().endswith(_ARCHIVES):
+                name = file.name.removesuffix(_compression(file.name))
                 with pa.input_stream(file) as stream:  # decompresses what the suffix says
-                    yield Part(file.name.removesuffix(_compression(file.name)), str(file), io.BufferedReader(stream))
+                    yield Part(name, str(file), io.BufferedReader(stream), read_meta_beside(file) if declared else None)
             elif file.suffix.lower() == ".zip":
-                yield from _open_zip(file, wanted)
+                yield from _open_zip(file, wanted, declared)
             else:
-                yield from _open_tar(file, wanted)
+                yield from _open_tar(file, wanted, declared)
 
 
 def read_columns(part: Part, aliases: Aliases) -> pa.Table:
     """Return the columns of a table that `aliases` knows, under their own names, as text; "" becomes null.
 
-    Its name tells the format by its suffix. In `.csv` a `"` quotes, in tables of other suffixes it does not.
+    Its name tells the format by its suffix (see `shardforge.tables.dialect`), or a `meta.xml` beside it does. Whole
+    numbers that were written as floats, for want of some in their column, are whole again.
 
     Raises:
         SourceError: the table has none of the columns, or is no such table.
@@ -97,54 +107,40 @@ def read_columns(part: Part, aliases: Aliases) -> pa.Table:
             return _read_parquet(part, aliases)
         if suffix not in DELIMITERS:
             raise SourceError(f"{part.place}: not a table; expected {', '.join((*DELIMITERS, '.parquet'))}")
-        return _read_text(part, aliases, suffix)
+        text = TextTable(part.stream, part.place, suffix, dialect=part.dialect)
+        chosen = _choose(part.place, text.names, aliases)
+        distinct = list(dict.fromkeys(chosen.values()))
+        table = restore_whole_numbers(pa.concat_tables(text.tables(distinct)))
+        return table.select(list(chosen.values())).rename_columns(list(chosen))
 
 
 def read_dump(part: Part, fields: Sequence[str]) -> pa.Table:
-    r"""Return the first fields of an NCBI dump, which end in `\t|\t` (in rows: `\t|\n`), as text.
+    r"""Return the first fields of an NCBI dump, which end in `\t|\t` (in rows: `\t|\n`), as text; "" becomes null.
 
     Raises:
         SourceError: it is no such dump.
     """
-    places = [f"f{2 * i}" for i in range(len(fields))]  # every other column is the bar
-    parse = pa.csv.ParseOptions(delimiter="\t", quote_char=False)
-    read = pa.csv.ReadOptions(autogenerate_column_names=True, block_size=BLOCK_BYTES)
-    convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(places, pa.string()), include_columns=places)
     with explained(part.place):
-        return pa.csv.read_csv(part.stream, read, parse, convert).rename_columns(list(fields))
-
-
-def _read_text(part: Part, aliases: Aliases, suffix: str) -> pa.Table:
-    quoted = suffix == ".csv"
-    delimiter, columns = _read_header(part, suffix)
-    chosen = _choose(part.place, columns, aliases)
-    parse = pa.csv.ParseOptions(delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted)
-    read = pa.csv.ReadOptions(column_names=_distinct(columns), block_size=BLOCK_BYTES)
-    convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(chosen.values(), pa.string()),
-        include_columns=list(chosen.values()),
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=True,
-        null_values=[""],
-    )
-    return pa.csv.read_csv(part.stream, read, parse, convert).rename_columns(list(chosen))
-
-
-def _read_header(part: Part, suffix: str) -> tuple[str, list[str]]:
-    """Return what separates the columns, and their names."""
-    head = part.stream.readline().decode("utf-8-sig").rstrip("\r\n")
-    if not head:
-        raise SourceError(f"{part.place}: begins with an empty line or is empty; expected a header of column names")
-    delimiter = choose_delimiter(part.place, head, suffix)
-    return delimiter, [column.strip('"') for column in head.split(delimiter)]
+        text = TextTable(part.stream, part.place, ".dmp", dialect=_DUMP, header=False)
+        places = text.names[: 2 * len(fields) : 2]
+        if len(places) < len(fields):
+            raise SourceError(f"{part.place}: its rows have {len(places)} fields; expected those of a taxonomy dump")
+        return pa.concat_tables(text.tables(places)).rename_columns(list(fields))
 
 
 def _read_parquet(part: Part, aliases: Aliases) -> pa.Table:
-    with pa.parquet.ParquetFile(pa.BufferReader(part.stream.read())) as file:
+    with open_parquet(io.BytesIO(part.stream.read()), part.place) as file:
         chosen = _choose(part.place, file.schema_arrow.names, aliases)
         table = file.read(columns=list(chosen.values())).select(list(chosen.values()))
-    text = pa.schema([(column, pa.string()) for column in table.column_names])
-    return table.cast(text).rename_columns(list(chosen))
+    columns = {name: _as_text(column) for name, column in zip(chosen, table.columns, strict=True)}
+    return pa.table(columns)
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as text; whole numbers that a program wrote as floats are whole."""
+    if pa.types.is_floating(column.type):
+        return pa.chunked_array([[None if value is None else str(as_whole(value)) for value in column.to_pylist()]])
+    return column.cast(pa.string())
 
 
 def _choose(place: str, columns: list[str], aliases: Aliases) -> dict[str, str]:
@@ -157,30 +153,42 @@ def _choose(place: str, columns: list[str], aliases: Aliases) -> dict[str, str]:
     }
     if not chosen:
         known = ", ".join(names[0] for names in aliases.values())
-        raise SourceError(f"{place}: has the columns {', '.join(columns[:12])[:_SHOWN]}; expected some of {known}")
+        raise SourceError(f"{place}: has the columns {shorten_list(columns)}; expected some of {known}")
     return chosen
 
 
-def _distinct(columns: list[str]) -> list[str]:
-    """Return the names of the columns, those that occur again with their number: only the first can be asked for."""
-    return [name if name not in columns[:i] else f"{name} {i}" for i, name in enumerate(columns)]
-
-
-def _open_zip(file: Path, wanted: Callable[[str], bool]) -> Iterator[Part]:
+def _open_zip(file: Path, wanted: Callable[[str], bool], declared: bool) -> Iterator[Part]:
     with zipfile.ZipFile(file) as archive:
-        for name in sorted(archive.namelist()):
-            if wanted(PurePosixPath(name).name):
-                with archive.open(name) as stream:
-                    yield Part(PurePosixPath(name).name, f"{file}/{name}", stream)
+        dialects: Declared = {}
+        for info in archive.infolist() if declared else ():
+            if PurePosixPath(info.filename).name == META_NAME and info.file_size <= MOST_BYTES:
+                dialects |= read_meta(archive.read(info), f"{file}/{info.filename}")
+        for path in sorted(archive.namelist()):
+            name = PurePosixPath(path).name
+            if wanted(name):
+                with archive.open(path) as stream:
+                    yield Part(name, f"{file}/{path}", stream, dialects.get(name))
 
 
-def _open_tar(file: Path, wanted: Callable[[str], bool]) -> Iterator[Part]:
+def _open_tar(file: Path, wanted: Callable[[str], bool], declared: bool) -> Iterator[Part]:
+    dialects = _read_meta_of_tar(file) if declared else {}
     with tarfile.open(file, "r|*") as archive:
         for member in archive:
             name = PurePosixPath(member.name).name
             if member.isfile() and wanted(name):
                 stream: Any = archive.extractfile(member)
-                yield Part(name, f"{file}/{member.name}", stream)
+                yield Part(name, f"{file}/{member.name}", stream, dialects.get(name))
+
+
+def _read_meta_of_tar(file: Path) -> Declared:
+    """Return what a `meta.xml` declares, which may stand behind the tables in the tar."""
+    dialects: Declared = {}
+    with tarfile.open(file, "r|*") as archive:
+        for member in archive:
+            if PurePosixPath(member.name).name == META_NAME and member.isfile() and member.size <= MOST_BYTES:
+                stream: Any = archive.extractfile(member)
+                dialects |= read_meta(stream.read(), f"{file}/{member.name}")
+    return dialects
 
 
 def _compression(name: str) -> str:

@@ -41,7 +41,7 @@ def read_ncbi(path: Path) -> RawNames:
         UsageError: nothing is there.
         SourceError: a file is missing or no such dump.
     """
-    parts = open_parts(path, is_ncbi_part)
+    parts = open_parts(path, is_ncbi_part, declared=False)
     tables = {part.name: read_dump(part, _FIELDS[part.name]) for part in parts if part.name in _FIELDS}
     for name in _FIELDS:
         if name not in tables:

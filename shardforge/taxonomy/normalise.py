@@ -8,7 +8,8 @@ subgenera and rank markers (`subsp.`, `var.`) are left out, the hybrid sign is `
     Rosa canina L. var. alba      -> Rosa canina alba
 
 Names that are open on purpose (`Anas cf. crecca`, `Culex sp. BOLD:AAA1234`) and those of viruses, which have no authors
-(`Human virus 1`), keep their words; `Anas sp.` is `Anas`.
+(`Human virus 1`), keep their words; `Anas sp.` is `Anas`, and `Anas unknown` is no name (see
+`shardforge.taxonomy.placeholders`).
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from shardforge.taxonomy.placeholders import (
+    CELLS,
+    FIRST_WORDS,
+    LAST_WORDS,
+    cut_placeholder,
+    is_no_name,
+    judge_names,
+    may_say_nothing,
+)
+
 if TYPE_CHECKING:
     import pyarrow as pa
-
-#: What files write where they have no name.
-PLACEHOLDERS = frozenset(
-    {
-        *("unknown", "unidentified", "unclassified", "not classified", "unassigned", "not assigned", "undetermined"),
-        *("undefined", "indet.", "incertae sedis", "none", "null", "nan", "n/a", "pleasehelp"),
-    }
-)
 
 _HYBRID = "×"
 _MARKUP = re.compile(r"<[^<>]*>")
@@ -39,7 +42,10 @@ _STRAIN = re.compile(r"(?!.*\d{4})[^\W_]*-?\d+[^\W_]*")
 
 #: Words that tell that an identification is open.
 _OPEN = frozenset({"cf.", "cf", "aff.", "aff", "nr.", "nr", "sp.", "sp", "spp.", "spp", "?"})
-_GENUS_ONLY = frozenset({"sp.", "sp", "spp.", "spp"})
+#: What no genus is called: a name that begins so lacks its own.
+_NO_GENUS = _OPEN | {"spec.", "spec", "species", "gen."}
+#: Words after a genus that say no more than that it has a species.
+_GENUS_ONLY = _NO_GENUS | {"nov.", "nov", "n."}
 _RANK_MARKERS = frozenset(
     prefix + marker
     for prefix in ("", "notho")
@@ -55,15 +61,21 @@ _AUTHOR_PARTICLES = frozenset(
 
 # Already normal, told apart without Python: the bulk of every file.
 _NORMAL = r"^[A-Z][a-z]+(-[a-z]+)?( [a-z]{3,}(-[a-z]+)?){0,2}$"
-_NOT_NORMAL = (
-    f" ({'|'.join(sorted(word for word in _RANK_MARKERS | _OPEN | _AUTHOR_PARTICLES if word.isalpha()))})( |$)"
+_NO_EPITHETS = "|".join(
+    sorted(word for word in _RANK_MARKERS | _GENUS_ONLY | _AUTHOR_PARTICLES | LAST_WORDS if word.isalpha())
 )
+_NO_GENERA = "|".join(sorted(word.capitalize() for word in FIRST_WORDS | _NO_GENUS if word.isalpha()))
+_NOT_NORMAL = f" ({_NO_EPITHETS})( |$)|^({_NO_GENERA}) "
 
 
 def normalise_name(text: str) -> str:
-    """Return the normal form of a scientific name of any rank; "" for nothing and for `PLACEHOLDERS`."""
-    name = " ".join(_normalise_words(_split(text)))
-    return "" if name.strip("()[]").casefold() in PLACEHOLDERS else name
+    """Return the normal form of a scientific name of any rank; "" for nothing and for what says that there is none."""
+    if not may_say_nothing(text):
+        return " ".join(_normalise_words(_split(text)))
+    if is_no_name(text):
+        return ""
+    name = " ".join(_normalise_words(_split(text, cut=True)))
+    return "" if is_no_name(name) else name
 
 
 def normalise_names(names: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -75,15 +87,24 @@ def normalise_names(names: pa.Array | pa.ChunkedArray) -> pa.Array:
         names = names.combine_chunks()
     encoded = names.cast(pa.string()).dictionary_encode()
     distinct = encoded.dictionary
-    normal = pc.and_(
-        pc.match_substring_regex(distinct, _NORMAL), pc.invert(pc.match_substring_regex(distinct, _NOT_NORMAL))
-    )
-    normal = pc.and_(
-        normal, pc.invert(pc.is_in(distinct, pa.array([_capitalise(word) for word in sorted(PLACEHOLDERS)])))
-    )
+    normal = pc.and_not(pc.match_substring_regex(distinct, _NORMAL), pc.match_substring_regex(distinct, _NOT_NORMAL))
+    normal = pc.and_not(normal, pc.is_in(distinct, pa.array([_capitalise(cell) for cell in sorted(CELLS)])))
     others = [normalise_name(name) or None for name in distinct.filter(pc.invert(normal)).to_pylist()]
     fixed = pc.replace_with_mask(distinct, pc.invert(normal), pa.array(others, pa.string()))
     return fixed.take(encoded.indices)
+
+
+def find_no_names(cells: pa.Array, *, species: bool) -> pa.Array:
+    """Return whether each cell says that there is no name, or that a genus has none (`Rosa unknown`); null for null.
+
+    `species` says that the cells are of species, or of epithets alone.
+    """
+
+    def names_nothing(cell: str) -> bool:
+        epithet = species and cell[:1].islower()
+        return is_no_name(cell, species=species) or (not epithet and not normalise_name(cell))
+
+    return judge_names(cells, names_nothing)
 
 
 def name_keys(names: pa.Array) -> pa.Array:
@@ -100,22 +121,25 @@ def name_keys(names: pa.Array) -> pa.Array:
     return pc.utf8_lower(names)
 
 
-def _split(text: str) -> list[str]:
-    """Return the words of a name without markup; every way of writing the hybrid sign is one word."""
+def _split(text: str, *, cut: bool = False) -> list[str]:
+    """Return the words of a name without markup, with `cut` up to a placeholder; each hybrid sign is one word."""
     plain = unicodedata.normalize("NFC", _MARKUP.sub("", text)).translate(_CHARACTERS)
     words = [word for word in (word.strip(",;") for word in plain.replace(_HYBRID, f" {_HYBRID} ").split()) if word]
-    if plain.isupper():
+    last = len(words) - 1
+    words = [_HYBRID if word in ("x", "X") and i < last else word for i, word in enumerate(words)]
+    words = cut_placeholder(words) if cut else words
+    if " ".join(words).isupper():
         words = [word.lower() for word in words]
     elif words and _GLUED_NOTHOGENUS.fullmatch(words[0]):
         words[:1] = [_HYBRID, words[0][1:]]
-    last = len(words) - 1
-    return [_HYBRID if word in ("x", "X") and i < last else word for i, word in enumerate(words)]
+    return words
 
 
 def _normalise_words(words: list[str]) -> list[str]:
-    if _HYBRID in words:
-        return _normalise_hybrid(words)
-    return _normalise_plain(words) if words else []
+    genus = words[words[0] == _HYBRID :][:1] if words else []
+    if not genus or genus[0].lower() in _NO_GENUS:
+        return []
+    return _normalise_hybrid(words) if _HYBRID in words else _normalise_plain(words)
 
 
 def _normalise_hybrid(words: list[str]) -> list[str]:
@@ -130,7 +154,7 @@ def _normalise_hybrid(words: list[str]) -> list[str]:
     if not first:
         name = _normalise_words([word for part in others for word in part])
         return [_HYBRID, *name] if name else []
-    others = [part for part in others if part]
+    others = [part for part in others if part and part[0].lower() not in _NO_GENUS]
     if len(first) == 1 and len(others) == 1 and _is_epithet(others[0][0]):
         genus, *rest = _normalise_plain([*first, *others[0]])
         return [genus, _HYBRID, *rest]
@@ -143,8 +167,11 @@ def _normalise_plain(words: list[str]) -> list[str]:
     first, *rest = words
     if len(rest) > 1 and rest[0].startswith("(") and rest[0].endswith(")") and _is_epithet(rest[1]):
         rest = rest[1:]  # a subgenus
-    if _OPEN & {word.lower() for word in rest}:
-        return [_capitalise(first)] if len(rest) == 1 and rest[0].lower() in _GENUS_ONLY else words
+    small = {word.lower() for word in rest}
+    if small <= _GENUS_ONLY:
+        return [_capitalise(first)]
+    if _OPEN & small:
+        return words
     if rest and any(map(_VIRUS.search, words)):
         return [first[:1].upper() + first[1:], *rest]
     kept = [_capitalise(first)]
@@ -156,7 +183,7 @@ def _normalise_plain(words: list[str]) -> list[str]:
         elif not in_authorship:
             in_authorship = _starts_authorship(rest[i:], after_epithet=len(kept) > 1)
             kept += [] if in_authorship else [word.lower()]
-    return kept
+    return kept[:1] if _GENUS_ONLY.issuperset(kept[1:]) else kept
 
 
 def _starts_authorship(words: list[str], *, after_epithet: bool) -> bool:

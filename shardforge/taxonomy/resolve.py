@@ -20,7 +20,7 @@ from shardforge.taxonomy.kingdoms import normalise_kingdoms
 from shardforge.taxonomy.matching import TELLING_RANKS
 from shardforge.taxonomy.normalise import normalise_names
 from shardforge.taxonomy.search import AskedChecklist, Ranks, Search, Status
-from shardforge.taxonomy.taxon import full_species
+from shardforge.taxonomy.taxon import full_species, genera_alone
 
 _NO_TEXT = pa.scalar(None, pa.string())
 
@@ -101,6 +101,7 @@ def _normalise(given: Ranks) -> dict[str, pa.Array]:
     known = {rank: normalise_names(given[rank]) for rank in RANKS[:-1]}
     known["kingdom"] = normalise_kingdoms(known["kingdom"])
     known["species"] = full_species(known["genus"], given["species"])
+    known["genus"] = pc.coalesce(known["genus"], genera_alone(given["species"]))
     return known
 
 

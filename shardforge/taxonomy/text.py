@@ -9,7 +9,7 @@ from shardforge.records import RANKS
 from shardforge.taxonomy.taxon import make_taxon
 
 #: Raised whenever the same record gets another text, so that shards are not taken for those of other rules.
-TEXT_RULES = 1
+TEXT_RULES = 2
 
 #: Kind -> template. The names are those of TreeOfLife-10M; what stands in braces is explained in FIELDS.
 TEXTS: dict[str, str] = {
