@@ -19,7 +19,7 @@ PACKAGE = ROOT / "shardforge"
 
 #: The flow of data: a part may import itself and the parts before it.
 FLOW = [
-    *("errors", "endings", "progress", "reasons", "records", "paths", "braces", "queries"),
+    *("errors", "endings", "progress", "reasons", "records", "paths", "inside", "braces", "queries"),
     *("files", "locks", "tarfiles", "zipfiles", "tables", "executors"),
     *("taxonomy", "images", "sources", "mapping", "splits", "duplicates", "dataset", "verify", "catalog", "loader"),
     *("train", "cli"),

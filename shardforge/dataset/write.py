@@ -9,24 +9,24 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from shardforge.dataset.budget import Budget
 from shardforge.dataset.classes import list_homonyms
 from shardforge.dataset.index import build_index, index_schema, write_index
-from shardforge.dataset.layout import INDEX_SUFFIX, Layout
+from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
 from shardforge.dataset.manifest import build_manifest, write_companions, write_manifest
 from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.place import check_place, check_same
 from shardforge.dataset.plan import Plan, PlannedShard
 from shardforge.dataset.planning import write_plan
-from shardforge.dataset.receipt import Receipt, find_receipt, read_receipt
+from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.dataset.record import record_dataset
 from shardforge.dataset.shard import ShardResult, ShardTask, write_shard
 from shardforge.dataset.spellings import list_spellings
+from shardforge.dataset.stale import remove_stale
 from shardforge.errors import BudgetExceededError, DatasetError, UsageError
 from shardforge.executors import Executor
 from shardforge.files import explain_os_error
@@ -178,7 +178,7 @@ def write_dataset(
         )
         if part is None:
             receipts = finish_dataset(out, plan, progress=progress)
-            _remove_stale(layout, plan)
+            remove_stale(layout, plan)
             shutil.rmtree(layout.scratch, ignore_errors=True)
             with open_mapping(db, write=True) as mapping:
                 report.outcomes = record_dataset(mapping, layout, plan, receipts, progress=progress)
@@ -234,24 +234,6 @@ def _finished(layout: Layout, shard: PlannedShard) -> Receipt:
     if receipt is None:
         raise DatasetError(f"{layout.out / shard.path}: is not written yet; run `shardforge write` without --shards")
     return receipt
-
-
-def _remove_stale(layout: Layout, plan: Plan) -> None:
-    """Remove what an earlier plan of this dataset wrote and this one does not have (after --replace)."""
-    planned = {shard.path for shard in plan.shards}
-    for place in layout.private.joinpath("shards").glob("[!.]*.json"):
-        receipt = read_receipt(place)
-        if receipt is not None and receipt.path not in planned:
-            shard = layout.out / receipt.path
-            for file in (shard, *shard.parent.glob(f".*{INDEX_SUFFIX}")):
-                file.unlink(missing_ok=True)
-            place.unlink()
-    for index in layout.out.joinpath("index").glob("*.parquet"):
-        if index.stem not in plan.splits:
-            index.unlink()
-            layout.sizes(index.stem).unlink(missing_ok=True)
-            with suppress(OSError):  # someone else's files lie there, too
-                layout.sizes(index.stem).parent.rmdir()
 
 
 def _count_text(outcomes: Counter[str]) -> str:
