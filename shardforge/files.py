@@ -77,8 +77,8 @@ def atomic_write(path: Path, *, scratch: Path | None = None) -> Iterator[IO[byte
     """Open a temporary file that becomes `path` when the block ends, and vanishes when it raises.
 
     The bytes are on disk before the rename, so a crash leaves the old file or the new one; where `path` is a link, the
-    link is replaced and not what it leads to. `scratch` is the folder for the temporary file (same file system; default:
-    beside `path`): both must lie, with all links resolved, inside the folder that they have in common.
+    link is replaced and not what it leads to. `scratch` is the folder for the temporary file (same file system;
+    default: beside `path`): both must lie, with all links resolved, inside the folder that they have in common.
 
     Raises:
         DatasetError: the disk is full, or the place cannot be written or leads elsewhere; the message names the path.

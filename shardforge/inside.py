@@ -4,9 +4,10 @@ Manifests, plans, receipts, indexes and states may come from anybody, so whateve
 
 - **To write, move and delete**: the folder that holds the place is resolved, links too, and must be the file's own
   folder or one below it. It is then opened part by part without following links, so that none can be put there
-  meanwhile. The last part of the path is not followed: a link is replaced, moved or removed, and what it leads to stays.
-- **To read**: the name as it is written must lead downwards. Links are followed, since the caches of hubs and the folders
-  of data managers are made of them. Whoever trusts a file may read what else it names.
+  meanwhile. The last part of the path is not followed: a link is replaced, moved or removed, and what it leads to
+  stays.
+- **To read**: the name as it is written must lead downwards. Links are followed, since the caches of hubs and the
+  folders of data managers are made of them. Whoever trusts a file may read what else it names.
 """
 
 from __future__ import annotations
@@ -67,6 +68,15 @@ def open_parent(root: Path, name: str | Path, *, make: bool = False) -> Iterator
         raise _refusal(root, name)
     with open_folder(root, place.parent, make=make) as folder:
         yield folder, place.name
+
+
+def is_inside(root: Path, folder: Path) -> bool:
+    """Tell whether a folder, with all links resolved, is `root` or lies below it."""
+    try:
+        _resolve(root, folder)
+    except DatasetError:
+        return False
+    return True
 
 
 def require_inside(root: Path, folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from shardforge.cli.options import FiniteRange, cache_options, json_option, print_json, print_table
+from shardforge.cli.options import FiniteRange, cache_options, json_option, print_json, print_table, trust_option
 
 
 @click.command("bench-loader", short_help="Measure how fast samples are read on this machine.")
@@ -25,6 +25,7 @@ from shardforge.cli.options import FiniteRange, cache_options, json_option, prin
 )
 @click.option("--seconds", type=FiniteRange(min=0), default=10.0, show_default=True, help="How long to read.")
 @cache_options
+@trust_option
 @json_option
 def bench_loader_command(
     inputs: tuple[str, ...],
@@ -37,6 +38,7 @@ def bench_loader_command(
     seconds: float,
     cache_dir: Path | None,
     cache_size: float,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Measure how fast the samples of PATHS are read on this machine: samples/s, MB/s, and how long training waits.
@@ -59,6 +61,7 @@ def bench_loader_command(
         step_seconds=step_ms / 1000,
         seconds=seconds,
         remote=RemoteOptions(cache_dir, int(cache_size * (1 << 30))),
+        trust=trust,
     )
     if as_json:
         print_json(measured._asdict())

@@ -17,6 +17,7 @@ from shardforge.cli.options import (
     json_option,
     print_json,
     print_table,
+    trust_option,
 )
 from shardforge.progress import Progress
 from shardforge.reasons import MEANING
@@ -37,6 +38,7 @@ _MANIFEST = "_info.json"
     metavar="DIR_OR_INFO",
     help="Other data: a folder of images or tars, an _info.json, a tar, or 'test-{000..031}.tar'. Repeatable.",
 )
+@trust_option
 @distance_option
 @click.option("--split-run", default="default", show_default=True, help="Split run to name, if there is one.")
 @click.option(
@@ -49,6 +51,7 @@ _MANIFEST = "_info.json"
 def leaks_command(
     db: Path,
     against: tuple[str, ...],
+    trust: bool,
     distance: int,
     split_run: str,
     report: Path | None,
@@ -73,7 +76,7 @@ def leaks_command(
     from shardforge.executors import open_executor
     from shardforge.mapping import open_mapping
 
-    places = [(name, _find_sources(name)) for name in against]
+    places = [(name, _find_sources(name, trust=trust)) for name in against]
     with Progress(quiet=as_json) as progress, open_mapping(db, write=True) as mapping:
         with open_executor(executor, workers, preload=("shardforge.duplicates.hashing",), address=ray_address) as pool:
             collections = [read_collection(name, sources, pool, progress=progress) for name, sources in places]
@@ -94,7 +97,7 @@ def leaks_command(
         click.get_current_context().exit(1)
 
 
-def _find_sources(location: str) -> list[SourceSpec]:
+def _find_sources(location: str, *, trust: bool) -> list[SourceSpec]:
     """Return what to list for `--against`; a dataset's manifest names its tars."""
     from shardforge.dataset.manifest import read_manifest
     from shardforge.duplicates.collection import find_sources, tar_sources
@@ -103,7 +106,7 @@ def _find_sources(location: str) -> list[SourceSpec]:
     manifest = path / _MANIFEST if path.is_dir() else path
     if manifest.suffix == ".json" and manifest.exists():
         root = manifest.absolute().parent
-        return tar_sources([root / shard.path for shard in read_manifest(manifest).shards])
+        return tar_sources([root / shard.path for shard in read_manifest(manifest, trust=trust).shards])
     return find_sources(path)
 
 

@@ -64,6 +64,13 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+def trust_option(command: Command) -> Command:
+    """Add `--trust`: what a manifest names may lie anywhere."""
+    return click.option(
+        "--trust", is_flag=True, help="Read what an _info.json names outside of its own folder, too: any file, any URL."
+    )(command)
+
+
 def cache_options(command: Command) -> Command:
     """Add `--cache-dir` and `--cache-size`: where shards behind URLs are kept."""
     for option in (
@@ -147,4 +154,9 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, int):
         return f"{value:,}"
-    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in str(value))
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return text that stays on its line: what is no letter, sign or space as an escape."""
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)

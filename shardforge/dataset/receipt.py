@@ -1,9 +1,9 @@
 """A receipt: what is known of a finished shard, so that nothing has to be read twice to resume, index or repair it.
 
-It is one JSON object with the fields of `Receipt`, and ends with the SHA-256 of what stands before. That and fields that
-0.1.0 did not have are kept among the notes: 0.1.0 takes a receipt with a field that it does not know for none and would
-write the shard again, but lets notes be. What 0.1.0 wrote has no checksum; it is told by the spaces after its commas and
-colons, which are gone since: a receipt that merely lost its checksum is none.
+It is one JSON object with the fields of `Receipt`, and ends with the SHA-256 of what stands before. That and fields
+that 0.1.0 did not have are kept among the notes: 0.1.0 takes a receipt with a field that it does not know for none and
+would write the shard again, but lets notes be. What 0.1.0 wrote has no checksum; it is told by the spaces after its
+commas and colons, which are gone since: a receipt that merely lost its checksum is none.
 """
 
 from __future__ import annotations

@@ -26,17 +26,20 @@ from shardforge.dataset.plan import Plan, read_plan
 from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.errors import DatasetError, ManifestError, ManifestMissingError
 from shardforge.executors import Executor
+from shardforge.inside import are_one_file, fold_name, leads_out
 from shardforge.verify.problems import Problem
 from shardforge.verify.shard import ShardCheck, ShardFindings, verify_shard
 
 ProgressCall = Callable[[str, int, int], None]
 
 
-def verify_dataset(path: Path, level: str, executor: Executor, *, progress: ProgressCall) -> list[Problem]:
+def verify_dataset(
+    path: Path, level: str, executor: Executor, *, progress: ProgressCall, trust: bool = False
+) -> list[Problem]:
     """Return the problems of the dataset whose manifest is at `path`, in the order of manifest and shards.
 
     With the plan that `shardforge write` leaves beside its shards, the manifest is compared with what it should say;
-    without one (a manifest that another tool wrote) with itself.
+    without one (a manifest that another tool wrote) with itself. Only with `trust` it may name files elsewhere.
 
     Raises:
         ManifestError: the manifest is missing or damaged, and there is no plan to replace it.
@@ -47,7 +50,7 @@ def verify_dataset(path: Path, level: str, executor: Executor, *, progress: Prog
     expected = build_manifest(plan, receipts) if plan is not None and receipts is not None else None
     problems: list[Problem] = []
     try:
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, trust=trust)
         if expected is not None:
             problems += _compare(path.name, manifest.content, expected)
         else:
@@ -214,11 +217,15 @@ def _first_difference(file: str, expected: pa.Table, found: pa.Table) -> Problem
 
 
 def _check_extra(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
-    known = {layout.out / entry.path for entry in manifest.shards}
-    for folder in sorted({tar.parent for tar in known}):
-        for tar in sorted(folder.glob("*.tar")):
-            if tar not in known:
-                yield Problem("shard_extra", os.path.relpath(tar, layout.out))
+    """Yield the tars that lie beside those of the manifest, in the folders of this dataset alone."""
+    named = {os.path.normpath(entry.path) for entry in manifest.shards if not leads_out(entry.path, "")}
+    known = {fold_name(path): path for path in named}
+    for folder in sorted({os.path.dirname(path) for path in named}):
+        for tar in sorted(layout.out.joinpath(folder).glob("*.tar")):
+            path = os.path.relpath(tar, layout.out)
+            twin = known.get(fold_name(path))
+            if path not in named and (twin is None or not are_one_file(tar, layout.out / twin)):
+                yield Problem("shard_extra", path)
 
 
 def _verify_shards(

@@ -48,7 +48,7 @@ def open_index(
     stats = _stat_shards(shards, storage)
     versions = _tell_versions(shards, stats)
     identity = identify(urls)
-    places = list_places(urls)
+    places = list_places(sets)
     path, columns = _find_columns(places, identity, versions) or (choose_place(places), None)
     if columns is None:
         with one_builder(path.parent):
