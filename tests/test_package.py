@@ -20,7 +20,7 @@ PACKAGE = ROOT / "shardforge"
 #: The flow of data: a part may import itself and the parts before it.
 FLOW = [
     *("errors", "endings", "progress", "reasons", "records", "paths", "inside", "braces", "queries"),
-    *("files", "locks", "tarfiles", "zipfiles", "tables", "executors"),
+    *("files", "parquet", "locks", "tarfiles", "zipfiles", "tables", "executors"),
     *("taxonomy", "images", "sources", "mapping", "splits", "duplicates", "dataset", "verify", "catalog", "loader"),
     *("train", "cli"),
 ]

@@ -12,11 +12,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from shardforge.dataset.defaults import default_of
 from shardforge.dataset.layout import Layout, is_shard_path
 from shardforge.dataset.plan import PlannedShard
 from shardforge.dataset.tarwriter import END, MISSING, stored_size
@@ -100,8 +100,7 @@ def _parse(data: bytes, content: dict[str, Any]) -> Receipt | None:
 
 def _is_default(receipt: Receipt, field: Field[Any]) -> bool:
     """Tell whether a field need not be written among the later ones: it is one of the first, or at its default."""
-    made = field.default if field.default_factory is NO_DEFAULT else field.default_factory()
-    return field.name in _CHECKS or getattr(receipt, field.name) == made
+    return field.name in _CHECKS or getattr(receipt, field.name) == default_of(field)
 
 
 def _encode(content: dict[str, Any]) -> str:

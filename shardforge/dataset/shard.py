@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shardforge.dataset.layout import Layout
+from shardforge.dataset.options import require_encoder
 from shardforge.dataset.plan import Plan, PlannedShard, read_plan, read_planned_rows
 from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.dataset.tarwriter import ShardWriter
@@ -102,6 +103,7 @@ def _can_keep(task: ShardTask, layout: Layout, shard: PlannedShard, receipt: Rec
 
 def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> Receipt:
     options = plan.options
+    require_encoder(options, shard.path)
     members, extensions = options.members_of(shard.split), options.extensions_of(shard.split)
     texts = options.text_members
     rows = read_planned_rows(layout.plan, shard.row_group).to_pylist()

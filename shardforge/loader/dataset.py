@@ -93,6 +93,10 @@ class ShardDataset:
             raise UsageError(f"{len(labels):,} labels for {len(self):,} samples; give one for each")
         self._labels = labels
 
+    def labels_of(self, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Return the class of each of these samples, -1 for none, without reading all labels."""
+        return self.index.labels_of(samples) if self._labels is None else self._labels[samples]
+
     @property
     def keys(self) -> Keys:
         """The samples' keys, read from the shards as they are asked for."""
@@ -149,8 +153,8 @@ class ShardDataset:
                 raise missing_member()
             if not self.decode:
                 return data
-            if name == LABEL and self.labels[sample] >= 0:
-                return int(self.labels[sample])
+            if name == LABEL and (label := int(self.labels_of(np.array([sample]))[0])) >= 0:
+                return label
             if not is_image(name):
                 return decode_member(name, data)
             if isinstance(self.transform, BatchTransform):

@@ -9,10 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from shardforge.dataset.index import build_index
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.manifest import (
     Manifest,
@@ -27,6 +23,7 @@ from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.errors import DatasetError, ManifestError, ManifestMissingError
 from shardforge.executors import Executor
 from shardforge.inside import are_one_file, fold_name, leads_out
+from shardforge.verify.index import check_index, compare_index
 from shardforge.verify.problems import Problem
 from shardforge.verify.shard import ShardCheck, ShardFindings, verify_shard
 
@@ -64,9 +61,10 @@ def verify_dataset(
     if expected is not None:
         manifest = _from_content(path, expected)
     problems += check_companions(layout, manifest, plan)
-    problems += check_index(layout, manifest)
+    unread = list(check_index(layout, manifest))
+    problems += unread
     if plan is not None and receipts is not None:
-        problems += compare_index(layout, plan, receipts)
+        problems += compare_index(layout, plan, receipts, known=unread)
     problems += _check_extra(layout, manifest)
     return problems + _verify_shards(layout, manifest, level, executor, progress)
 
@@ -166,54 +164,6 @@ def _read_bytes(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def check_index(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
-    """Compare the rows of each split's index with the manifest's numbers of samples; look for keys that occur twice."""
-    for split, file in manifest.ours.get("index", {}).items():
-        lengths = [entry.samples for entry in manifest.shards if entry.split == split]
-        try:
-            with pq.ParquetFile(layout.out / file) as index:
-                found = [index.metadata.row_group(i).num_rows for i in range(index.num_row_groups)]
-                keys = index.read(["key"])["key"]
-        except FileNotFoundError:
-            yield Problem("index_missing", file, shard=False)
-            continue
-        except (OSError, pa.ArrowException, KeyError) as error:
-            yield Problem("index_value", file, found=str(error), shard=False)
-            continue
-        if found != lengths:
-            yield Problem("index_value", file, "", f"{sum(lengths)} samples", f"{sum(found)}", shard=False)
-        twice = len(keys) - len(keys.unique())
-        if twice:
-            yield Problem("key_twice", file, found=f"{twice} keys more than once", shard=False)
-
-
-def compare_index(layout: Layout, plan: Plan, receipts: list[Receipt]) -> Iterator[Problem]:
-    """Compare each split's index, value by value, with plan and receipts; name the first difference in each shard."""
-    groups = dict.fromkeys(plan.splits, -1)
-    for shard, receipt in zip(plan.shards, receipts, strict=True):
-        groups[shard.split] += 1
-        expected = build_index(shard, receipt, layout.plan)
-        try:
-            with pq.ParquetFile(layout.index(shard.split)) as index:
-                found = index.read_row_group(groups[shard.split])
-        except (OSError, pa.ArrowException, IndexError):
-            continue  # `check_index` says what is wrong with the file as a whole
-        if not found.equals(expected):
-            yield _first_difference(str(layout.index(shard.split).relative_to(layout.out)), expected, found)
-
-
-def _first_difference(file: str, expected: pa.Table, found: pa.Table) -> Problem:
-    for name in expected.column_names:
-        if name not in found.column_names:
-            return Problem("index_value", file, name, "a column", "none", shard=False)
-        pairs = zip(expected["key"], expected[name], found[name], strict=False)
-        for key, one, other in pairs:
-            if one != other:
-                return Problem("index_value", file, f"{name} of {key}", str(one), str(other), shard=False)
-    names = ", ".join(expected.column_names)
-    return Problem("index_value", file, "", f"the columns {names}", ", ".join(found.column_names), shard=False)
 
 
 def _check_extra(layout: Layout, manifest: Manifest) -> Iterator[Problem]:

@@ -15,6 +15,11 @@ from shardforge.inside import is_inside, require_inside
 from shardforge.loader.places import folder_of, is_remote
 from shardforge.loader.shards import ShardSet
 
+#: With the version of the format, so that releases of different formats leave each other's files alone.
+_ENDING = f".3{INDEX_SUFFIX}"
+#: How an index begins that 0.1.0 made.
+_FORMER = b"shardforge-idx\x00\x02"
+
 
 def identify(urls: Sequence[str]) -> str:
     """Return hex digits for shards by their names from the folder that they have in common: moving it changes none."""
@@ -34,10 +39,18 @@ def list_places(sets: Sequence[ShardSet]) -> list[Path]:
         part.root if part.root is not None else folder_of(shard.url) for part in sets for shard in part.shards
     )
     allowed = folder is not None and bound is not None and is_inside(bound, folder)
-    beside = [folder / f".{identify(urls)[:16]}{INDEX_SUFFIX}"] if folder and allowed else []
+    beside = [folder / f".{identify(urls)[:16]}{_ENDING}"] if folder and allowed else []
     absolute = "\n".join(url if "://" in url else os.path.abspath(url) for url in urls)
     digest = hashlib.sha256(absolute.encode("utf-8", "surrogateescape")).hexdigest()
-    return [*beside, _user_cache() / f"{digest[:16]}{INDEX_SUFFIX}"]
+    return [*beside, _user_cache() / f"{digest[:16]}{_ENDING}"]
+
+
+def remove_former(path: Path) -> None:
+    """Remove the index that 0.1.0 made in the place of the one at `path`; it makes its own again where it is used."""
+    former = path.with_name(path.name.removesuffix(_ENDING) + INDEX_SUFFIX)
+    with contextlib.suppress(OSError), open(former, "rb") as file:
+        if file.read(len(_FORMER)) == _FORMER:
+            former.unlink()
 
 
 def choose_place(places: Sequence[Path]) -> Path:

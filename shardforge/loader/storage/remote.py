@@ -59,6 +59,8 @@ class CachedFile(LocalFile):
 class RangedFile:
     """A shard of which each read asks the server for its part."""
 
+    compares = True
+
     def __init__(self, url: str, stat: ShardStat, retries: Retries) -> None:
         self.stat = stat
         self._url = url
@@ -95,6 +97,11 @@ class RemoteStorage:
         if options.cache_bytes:
             self._cache = ShardCache(options.cache_dir or _user_cache(), options.cache_bytes)
         self._prefetcher = Prefetcher(self._fetch)
+
+    @property
+    def compares(self) -> bool:
+        """Whether parts come from a server: whole shards are compared when they are downloaded."""
+        return self._cache is None
 
     @property
     def ahead(self) -> int:

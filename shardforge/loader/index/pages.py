@@ -1,0 +1,220 @@
+"""Rows of an index file, read by checked pages.
+
+The rows of a section are numbers, as many in each, that lie in pages one after another; each page has a CRC-32. Pages
+are read when a row of theirs is first asked for, compared, and kept. The file is never mapped: one that is cut while it
+is mapped ends the process, and what the disk makes of its bits goes by without a word.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shardforge.errors import DatasetError
+from shardforge.loader.forks import Lock
+
+#: Bytes of a page, at most. Small ones make a random row cheap, large ones a checksum for each.
+_PAGE_BYTES = 8 << 10
+#: Pages read at a time where a section is read whole.
+_STRETCH = 128
+
+Int64Array = npt.NDArray[np.int64]
+UInt32Array = npt.NDArray[np.uint32]
+#: What the file holds on any machine.
+_NUMBER = np.dtype("<u4")
+
+
+class Section(NamedTuple):
+    """What a section of a file holds: `rows` of `width` numbers each of 32 bits, from byte `start` of the file on."""
+
+    start: int
+    rows: int
+    width: int
+
+    @property
+    def shift(self) -> int:
+        """Rows of a page, as a power of two; one row of many numbers may be larger than a page."""
+        return max(0, (_PAGE_BYTES // max(1, 4 * self.width)).bit_length() - 1)
+
+    @property
+    def pages(self) -> int:
+        """The number of pages."""
+        return -(-self.rows >> self.shift) if self.width else 0
+
+    @property
+    def bytes(self) -> int:
+        """The size in the file."""
+        return 4 * self.width * self.rows
+
+
+def iter_pages(rows: UInt32Array) -> Iterator[memoryview]:
+    """Yield the pages of a section that holds these rows, an array [rows, width]."""
+    section = Section(0, *rows.shape)
+    step = 1 << section.shift
+    for first in range(0, section.rows, step):
+        yield np.ascontiguousarray(rows[first : first + step], _NUMBER).reshape(-1).view(np.uint8).data
+
+
+class IndexFile:
+    """An open file, to be read by any thread and by forked processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle = -1
+        self._close = os.close  # at the interpreter's end `os` may be gone first
+        self._handle = os.open(path, os.O_RDONLY)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._handle).st_size
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill a buffer from this byte of the file on.
+
+        Raises:
+            DatasetError: the file ends before that, or cannot be read.
+        """
+        done = 0
+        try:
+            while done < len(buffer):
+                count = os.preadv(self._handle, [buffer[done:]], offset + done)
+                if not count:
+                    break
+                done += count
+        except OSError as error:
+            raise self.explain(f"cannot be read ({error.strerror})") from error
+        if done < len(buffer):
+            raise self.explain(f"ends at byte {offset + done:,}: it was cut")
+
+    def explain(self, problem: str) -> DatasetError:
+        """Return the error of a file with this problem."""
+        return DatasetError(
+            f"{self.path}: {problem}; delete this index, and it is made anew when the dataset is next opened"
+        )
+
+    def __del__(self) -> None:
+        if self._handle >= 0:
+            self._close(self._handle)
+
+
+class PagedRows:
+    """The rows of a section; at most about `budget` bytes of its pages are kept.
+
+    Threads share it. They wait for each other only where a page has to be read: pages that are kept stay in place as
+    long as anything refers to the room that they are in, and when a room is full, a new one takes its place, which what
+    is still in use moves to.
+    """
+
+    def __init__(self, file: IndexFile, section: Section, crcs: UInt32Array, *, budget: int) -> None:
+        self._file = file
+        self._section = section
+        self._crcs = crcs
+        self._page_rows = 1 << section.shift
+        most = budget // 2 // (4 * section.width * self._page_rows) if section.width else 1
+        self._room_pages = min(max(1, most), max(1, section.pages))
+        self._room = self._former = self._make_room()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return self._section.rows
+
+    def take(self, rows: Int64Array) -> UInt32Array:
+        """Return these rows, an array [n, width].
+
+        Raises:
+            IndexError: there is no such row.
+            DatasetError: the file is damaged or was cut.
+        """
+        if len(rows) and rows.view(np.uint64).max() >= self._section.rows:  # negative ones are large so
+            raise IndexError(f"rows {rows.min()} to {rows.max()}: there are {self._section.rows}")
+        pages = rows >> self._section.shift
+        room = self._room
+        slots = room.slots[pages]
+        if slots.min(initial=0) < 0:
+            wanted = np.unique(pages)
+            if len(wanted) > self._room_pages:
+                return self._take_by_pages(rows, pages)
+            room = self._fetch(wanted)
+            slots = room.slots[pages]
+        found: UInt32Array = room.rows[(slots << self._section.shift) + (rows & (self._page_rows - 1))]
+        return found
+
+    def page(self, number: int) -> UInt32Array:
+        """Return the rows of a page."""
+        first = number << self._section.shift
+        return self.take(np.arange(first, min(first + self._page_rows, self._section.rows)))
+
+    def read_all(self) -> UInt32Array:
+        """Return all rows, read past what is kept.
+
+        Raises:
+            DatasetError: the file is damaged or was cut.
+        """
+        rows = np.empty((self._section.rows, self._section.width), _NUMBER)
+        for first in range(0, self._section.pages, _STRETCH):
+            self._read(first, rows[first << self._section.shift : (first + _STRETCH) << self._section.shift])
+        return rows
+
+    def _take_by_pages(self, rows: Int64Array, pages: Int64Array) -> UInt32Array:
+        """Return rows of more pages than a room holds, some pages at a time."""
+        found = np.empty((len(rows), self._section.width), _NUMBER)
+        order = np.argsort(pages, kind="stable")
+        _, firsts = np.unique(pages[order], return_index=True)
+        for part in np.split(order, firsts[self._room_pages :: self._room_pages]):
+            found[part] = self.take(rows[part])
+        return found
+
+    def _fetch(self, wanted: Int64Array) -> _Room:
+        """Return a room that has these pages."""
+        with self._lock:
+            room = self._room
+            missing = wanted[room.slots[wanted] < 0]
+            if room.used + len(missing) > self._room_pages:
+                self._former, room = room, self._make_room()
+                missing = wanted
+            for page in missing.tolist():
+                place = room.rows[room.used << self._section.shift :][: self._rows_of(page)]
+                slot = self._former.slots[page]
+                if slot >= 0:
+                    place[:] = self._former.rows[slot << self._section.shift :][: len(place)]
+                else:
+                    self._read(page, place)
+                room.slots[page] = room.used  # only now do others see it
+                room.used += 1
+            self._room = room
+            return room
+
+    def _make_room(self) -> _Room:
+        return _Room(self._section, self._room_pages)
+
+    def _rows_of(self, page: int) -> int:
+        return min(self._page_rows, self._section.rows - (page << self._section.shift))
+
+    def _read(self, first: int, rows: UInt32Array) -> None:
+        """Fill rows, an array without gaps, from a page on, and compare them with their checksums."""
+        size = 4 * self._section.width * self._page_rows
+        offset = self._section.start + first * size
+        buffer = rows.reshape(-1).view(np.uint8).data
+        self._file.read_into(buffer, offset)
+        for number, begin in enumerate(range(0, len(buffer), size), first):
+            if zlib.crc32(buffer[begin : begin + size]) != self._crcs[number]:
+                raise self._file.explain(
+                    f"bytes {offset + begin:,} to {offset + min(begin + size, len(buffer)):,} are not those that were "
+                    "written"
+                )
+
+
+class _Room:
+    """Memory for pages: `slots` tells where in `rows` each page lies, -1 where it does not."""
+
+    def __init__(self, section: Section, pages: int) -> None:
+        self.slots = np.full(max(1, section.pages), -1, np.int64)
+        self.rows = np.empty((pages << section.shift, section.width), _NUMBER)
+        self.used = 0
