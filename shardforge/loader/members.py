@@ -8,7 +8,7 @@ import numpy as np
 
 from shardforge.loader.decode import IMAGE_EXTENSIONS
 from shardforge.loader.index import ShardIndex
-from shardforge.loader.index.pages import Int64Array, UInt32Array
+from shardforge.loader.index.pages import Int64Array
 
 #: A member's bytes for each sample, None where it has no such member.
 Column = list[bytes | None]
@@ -22,7 +22,7 @@ def locate_members(index: ShardIndex, samples: Int64Array, name: str) -> tuple[I
     return _pick(index, index.places(samples), name)[:2]
 
 
-def _pick(index: ShardIndex, places: UInt32Array, name: str) -> tuple[Int64Array, Int64Array, Int64Array]:
+def _pick(index: ShardIndex, places: Int64Array, name: str) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Return the first byte, the size and the CRC-32 of the member `name` of samples whose members lie in `places`."""
     if name != IMAGE:
         return index.pick(places, name)
@@ -47,10 +47,7 @@ def read_members(index: ShardIndex, samples: Int64Array, names: Sequence[str]) -
     places = index.places(samples)
     found = [_pick(index, places, name) for name in names]
     offsets, sizes, crcs = (np.concatenate(part) for part in zip(*found, strict=True))
-    shards = np.tile(index.find_shards(samples), len(names))
-    if index.reader.storage.compares:
-        crcs = np.where(index.know_crcs(shards), crcs, -1)
-        spans = index.reader.read_spans(shards, offsets, sizes, crcs)
-    else:
-        spans = index.reader.read_spans(shards, offsets, sizes)
+    shards = np.concatenate([index.find_shards(samples)] * len(names))
+    known = np.where(index.know_crcs(shards), crcs, -1) if index.reader.storage.compares else None
+    spans = index.reader.read_spans(shards, offsets, sizes, known)
     return [spans[start : start + count] for start in range(0, count * len(names), count)]

@@ -82,9 +82,10 @@ class OpenIndex:
     hashes: npt.NDArray[np.uint64]
 
     @cached_property
-    def member_numbers(self) -> int:
-        """The numbers that `places` has for each member."""
-        return 3 if self.checked.any() else 2
+    def member_numbers(self) -> dict[str, tuple[int, int]]:
+        """For each extension, the first and the last of the numbers that `places` has for it."""
+        each = 3 if self.checked.any() else 2
+        return {name: (each * number, each * number + each - 1) for number, name in enumerate(self.extensions)}
 
 
 def join_rows(identity: str, versions: npt.NDArray[np.int64], shards: Sequence[ShardRows]) -> Columns:

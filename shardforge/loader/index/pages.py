@@ -21,8 +21,6 @@ from shardforge.loader.forks import Lock
 
 #: Bytes of a page, at most. Small ones make a random row cheap, large ones a checksum for each.
 _PAGE_BYTES = 8 << 10
-#: Pages read at a time where a section is read whole.
-_STRETCH = 128
 
 Int64Array = npt.NDArray[np.int64]
 UInt32Array = npt.NDArray[np.uint32]
@@ -83,10 +81,7 @@ class IndexFile:
         """
         done = 0
         try:
-            while done < len(buffer):
-                count = os.preadv(self._handle, [buffer[done:]], offset + done)
-                if not count:
-                    break
+            while done < len(buffer) and (count := os.preadv(self._handle, [buffer[done:]], offset + done)):
                 done += count
         except OSError as error:
             raise self.explain(f"cannot be read ({error.strerror})") from error
@@ -116,10 +111,12 @@ class PagedRows:
         self._file = file
         self._section = section
         self._crcs = crcs
-        self._page_rows = 1 << section.shift
-        most = budget // 2 // (4 * section.width * self._page_rows) if section.width else 1
+        self._shift = section.shift
+        self._mask = (1 << self._shift) - 1
+        self._page_bytes = 4 * section.width << self._shift
+        most = budget // 2 // max(1, self._page_bytes)
         self._room_pages = min(max(1, most), max(1, section.pages))
-        self._room = self._former = self._make_room()
+        self._room = self._former = _Room(section, self._room_pages)
         self._lock = Lock()
 
     def __len__(self) -> int:
@@ -132,24 +129,26 @@ class PagedRows:
             IndexError: there is no such row.
             DatasetError: the file is damaged or was cut.
         """
-        if len(rows) and rows.view(np.uint64).max() >= self._section.rows:  # negative ones are large so
+        if not len(rows):
+            return np.empty((0, self._section.width), _NUMBER)
+        # Ufuncs and methods are called as they are: this is done for each batch, and others take several times as long.
+        if np.maximum.reduce(rows.view(np.uint64)) >= self._section.rows:  # negative ones are large so
             raise IndexError(f"rows {rows.min()} to {rows.max()}: there are {self._section.rows}")
-        pages = rows >> self._section.shift
+        pages = rows >> self._shift
         room = self._room
-        slots = room.slots[pages]
-        if slots.min(initial=0) < 0:
-            wanted = np.unique(pages)
-            if len(wanted) > self._room_pages:
+        slots = room.slots.take(pages)
+        if np.minimum.reduce(slots) < 0:
+            found = self._fetch(pages)
+            if found is None:
                 return self._take_by_pages(rows, pages)
-            room = self._fetch(wanted)
-            slots = room.slots[pages]
-        found: UInt32Array = room.rows[(slots << self._section.shift) + (rows & (self._page_rows - 1))]
-        return found
+            room = found
+            slots = room.slots.take(pages)
+        return room.rows.take((slots << self._shift) + (rows & self._mask), axis=0)
 
     def page(self, number: int) -> UInt32Array:
         """Return the rows of a page."""
-        first = number << self._section.shift
-        return self.take(np.arange(first, min(first + self._page_rows, self._section.rows)))
+        first = number << self._shift
+        return self.take(np.arange(first, min(first + self._mask + 1, self._section.rows)))
 
     def read_all(self) -> UInt32Array:
         """Return all rows, read past what is kept.
@@ -158,8 +157,9 @@ class PagedRows:
             DatasetError: the file is damaged or was cut.
         """
         rows = np.empty((self._section.rows, self._section.width), _NUMBER)
-        for first in range(0, self._section.pages, _STRETCH):
-            self._read(first, rows[first << self._section.shift : (first + _STRETCH) << self._section.shift])
+        buffer = rows.reshape(-1).view(np.uint8).data
+        for page in range(self._section.pages):
+            self._read(page, buffer[page * self._page_bytes :][: self._page_bytes])
         return rows
 
     def _take_by_pages(self, rows: Int64Array, pages: Int64Array) -> UInt32Array:
@@ -171,19 +171,21 @@ class PagedRows:
             found[part] = self.take(rows[part])
         return found
 
-    def _fetch(self, wanted: Int64Array) -> _Room:
-        """Return a room that has these pages."""
+    def _fetch(self, pages: Int64Array) -> _Room | None:
+        """Return a room that has these pages, None where they are more than a room holds."""
         with self._lock:
-            room = self._room
-            missing = wanted[room.slots[wanted] < 0]
+            room = self._room  # it may be another one meanwhile
+            missing = set(pages.compress(room.slots.take(pages) < 0).tolist())
             if room.used + len(missing) > self._room_pages:
-                self._former, room = room, self._make_room()
-                missing = wanted
-            for page in missing.tolist():
-                place = room.rows[room.used << self._section.shift :][: self._rows_of(page)]
-                slot = self._former.slots[page]
+                missing = set(pages.tolist())
+                if len(missing) > self._room_pages:
+                    return None
+                self._former, room = room, _Room(self._section, self._room_pages)
+            for page in sorted(missing):
+                place = room.buffer[room.used * self._page_bytes :][: self._size_of(page)]
+                slot = self._former.slots.item(page)
                 if slot >= 0:
-                    place[:] = self._former.rows[slot << self._section.shift :][: len(place)]
+                    place[:] = self._former.buffer[slot * self._page_bytes :][: len(place)]
                 else:
                     self._read(page, place)
                 room.slots[page] = room.used  # only now do others see it
@@ -191,30 +193,24 @@ class PagedRows:
             self._room = room
             return room
 
-    def _make_room(self) -> _Room:
-        return _Room(self._section, self._room_pages)
+    def _size_of(self, page: int) -> int:
+        return min(self._page_bytes, self._section.bytes - page * self._page_bytes)
 
-    def _rows_of(self, page: int) -> int:
-        return min(self._page_rows, self._section.rows - (page << self._section.shift))
-
-    def _read(self, first: int, rows: UInt32Array) -> None:
-        """Fill rows, an array without gaps, from a page on, and compare them with their checksums."""
-        size = 4 * self._section.width * self._page_rows
-        offset = self._section.start + first * size
-        buffer = rows.reshape(-1).view(np.uint8).data
+    def _read(self, page: int, buffer: memoryview) -> None:
+        """Fill a buffer with a page, and compare it with its checksum."""
+        offset = self._section.start + page * self._page_bytes
         self._file.read_into(buffer, offset)
-        for number, begin in enumerate(range(0, len(buffer), size), first):
-            if zlib.crc32(buffer[begin : begin + size]) != self._crcs[number]:
-                raise self._file.explain(
-                    f"bytes {offset + begin:,} to {offset + min(begin + size, len(buffer)):,} are not those that were "
-                    "written"
-                )
+        if zlib.crc32(buffer) != self._crcs.item(page):
+            raise self._file.explain(
+                f"bytes {offset:,} to {offset + len(buffer):,} are not those that were written (another CRC-32)"
+            )
 
 
 class _Room:
-    """Memory for pages: `slots` tells where in `rows` each page lies, -1 where it does not."""
+    """Memory for pages: `slots` tells where in `rows`, and in `buffer`, their bytes, each lies; -1: it does not."""
 
     def __init__(self, section: Section, pages: int) -> None:
-        self.slots = np.full(max(1, section.pages), -1, np.int64)
+        self.slots = np.full(section.pages, -1, np.int64)
         self.rows = np.empty((pages << section.shift, section.width), _NUMBER)
+        self.buffer = self.rows.reshape(-1).view(np.uint8).data
         self.used = 0

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from shardforge.errors import DatasetError
 from shardforge.loader.index.file import OpenIndex, open_columns, read_hashes
-from shardforge.loader.index.pages import Int64Array, UInt32Array
+from shardforge.loader.index.pages import Int64Array
 from shardforge.loader.index.rows import BLOCK, hash_keys
 from shardforge.loader.index.walk import split_name
 from shardforge.loader.network import hide_credentials
@@ -87,26 +87,22 @@ class ShardIndex:
         offsets, sizes, _ = self.pick(self.places(samples), extension)
         return self.find_shards(samples), offsets, sizes
 
-    def places(self, samples: Int64Array) -> UInt32Array:
+    def places(self, samples: Int64Array) -> Int64Array:
         """Return where all members of samples lie, for `pick`.
 
         Raises:
             DatasetError: the index is damaged.
         """
-        return self._columns.places.take(samples)
+        return self._columns.places.take(samples).T.astype(np.int64, order="C")
 
-    def pick(self, places: UInt32Array, extension: str) -> tuple[Int64Array, Int64Array, Int64Array]:
+    def pick(self, places: Int64Array, extension: str) -> tuple[Int64Array, Int64Array, Int64Array]:
         """Return first byte (0: none), size and CRC-32 (where shards know it) of the members with this extension.
 
         Raises:
             KeyError: no sample has such a member.
         """
-        if extension not in self._columns.extensions:
-            raise KeyError(extension)
-        each = self._columns.member_numbers
-        first = each * self._columns.extensions.index(extension)
-        blocks, sizes, crcs = (places[:, number].astype(np.int64) for number in (first, first + 1, first + each - 1))
-        return blocks * BLOCK, sizes, crcs
+        first, last = self._columns.member_numbers[extension]
+        return places[first] * BLOCK, places[first + 1], places[last]
 
     def know_crcs(self, shards: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Tell of each shard, by its number, whether the CRC-32s of its members are known."""
