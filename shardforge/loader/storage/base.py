@@ -6,6 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from shardforge.errors import DatasetError
+
+
+class DamagedCopyError(DatasetError):
+    """A copy of a shard is damaged and was thrown away: opened again, the shard comes anew."""
+
 
 class ShardStat(NamedTuple):
     """What tells one state of a shard from another: its size in bytes and its time of change in ns.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from shardforge.errors import DatasetError
 from shardforge.loader.forks import Lock
 from shardforge.loader.network import hide_credentials
-from shardforge.loader.storage.base import ShardFile, ShardStat, Storage
+from shardforge.loader.storage.base import DamagedCopyError, ShardFile, ShardStat, Storage
 
 #: Bytes read at a time where a whole shard is read.
 _PIECE = 8 << 20
@@ -48,7 +48,7 @@ class ShardReader:
         Raises:
             DatasetError: the shard cannot be read, ends too early, or is no longer the one that was indexed.
         """
-        return self._open(shard).read([offset], [size])[0]
+        return self._read(shard, [offset], [size])[0]
 
     def read_spans(
         self,
@@ -70,7 +70,7 @@ class ShardReader:
         cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)] if len(order) else []
         starts, lengths = offsets[order].tolist(), sizes[order].tolist()
         data = itertools.chain.from_iterable(
-            self._open(int(numbers[begin])).read(starts[begin:end], lengths[begin:end])
+            self._read(int(numbers[begin]), starts[begin:end], lengths[begin:end])
             for begin, end in itertools.pairwise(cuts)
         )
         spans: list[bytes | None] = [None] * len(shards)
@@ -80,6 +80,16 @@ class ShardReader:
             for place in order[crcs[order] >= 0].tolist():
                 self._compare(int(shards[place]), int(offsets[place]), spans[place] or b"", int(crcs[place]))
         return spans
+
+    def _read(self, shard: int, offsets: list[int], sizes: list[int]) -> list[bytes]:
+        file = self._open(shard)
+        try:
+            return file.read(offsets, sizes)
+        except DamagedCopyError:
+            with self._lock:
+                if self._files.get(shard) is file:
+                    del self._files[shard]
+            return self._open(shard).read(offsets, sizes)
 
     def _compare(self, shard: int, offset: int, data: bytes, crc: int) -> None:
         if self._open(shard).compares and zlib.crc32(data) != crc:
