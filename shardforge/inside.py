@@ -63,11 +63,11 @@ def open_parent(root: Path, name: str | Path, *, make: bool = False) -> Iterator
         DatasetError: the folder is not inside `root`, or the name is none of a file.
         OSError: as for `open_folder`.
     """
-    place = root / name
-    if os.path.basename(os.fspath(name)) in ("", ".", ".."):
+    leaf = os.path.basename(os.fspath(name))
+    if leaf in ("", ".", "..") or "\0" in leaf:
         raise _refusal(root, name)
-    with open_folder(root, place.parent, make=make) as folder:
-        yield folder, place.name
+    with open_folder(root, (root / name).parent, make=make) as folder:
+        yield folder, leaf
 
 
 def is_inside(root: Path, folder: Path) -> bool:
