@@ -201,25 +201,23 @@ def test_flipped_bits_and_cuts_of_a_plan_are_noticed(out: Path) -> None:
 
 
 def test_a_flipped_bit_in_the_header_of_a_page_is_noticed_or_harmless(tmp_path: Path) -> None:
-    """Pages' own checksums leave their headers out: some flips there give other values without a word."""
+    """Pages' own checksums leave their headers out."""
     texts = pa.array([None if number % 3 else str(number) for number in range(100)], pa.string())
     table = pa.table({"text": texts, "number": pa.array(range(100), pa.int64())})
     place = tmp_path / "table.parquet"
     with open(place, "wb") as file, write_parquet(file, table.schema) as writer:
         writer.write(table)
+        writer.write(table)
     whole = place.read_bytes()
     columns = [pq.read_metadata(place).row_group(0).column(number) for number in range(2)]
     starts = [start for column in columns for start in (column.dictionary_page_offset, column.data_page_offset)]
-    silent = 0
-    for bit in (8 * byte + bit for start in starts for byte in range(start, start + 20) for bit in range(8)):
+    for bit in (bit for start in starts for bit in range(8 * start, 8 * (start + 20))):
         flipped = bytearray(whole)
         flipped[bit // 8] ^= 1 << bit % 8
         place.write_bytes(flipped)
-        with suppress(OSError, pa.ArrowException), pq.ParquetFile(place, page_checksum_verification=True) as file:
-            silent += not file.read().equals(table)
         with suppress(OSError, pa.ArrowException), ParquetTable(place) as found:
             assert found.read(0).equals(table)
-    assert silent
+            assert found.read(1).equals(table)
 
 
 def describe_otherwise(place: Path, change: Callable[[dict[str, Any]], object]) -> None:
