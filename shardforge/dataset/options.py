@@ -116,8 +116,8 @@ class WriteOptions:
         values = json.loads(json.dumps(asdict(self)))
         conversion = values.pop("conversion")
         first = values | {"conversion": {name: conversion[name] for name in _FIRST_OF_CONVERSION}}
-        later = _leave_out_defaults(values, WriteOptions, _FIRST)
-        if asked := _leave_out_defaults(conversion, Conversion, _FIRST_OF_CONVERSION):
+        later = _leave_out_defaults(values, type(self), _FIRST)
+        if asked := _leave_out_defaults(conversion, type(self.conversion), _FIRST_OF_CONVERSION):
             later["conversion"] = asked
         return {name: first[name] for name in _FIRST}, later
 
