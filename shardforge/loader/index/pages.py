@@ -54,9 +54,9 @@ class Section(NamedTuple):
 def iter_pages(rows: UInt32Array) -> Iterator[memoryview]:
     """Yield the pages of a section that holds these rows, an array [rows, width]."""
     section = Section(0, *rows.shape)
-    step = 1 << section.shift
-    for first in range(0, section.rows, step):
-        yield np.ascontiguousarray(rows[first : first + step], _NUMBER).reshape(-1).view(np.uint8).data
+    for page in range(section.pages):
+        part = rows[page << section.shift : (page + 1) << section.shift]
+        yield np.ascontiguousarray(part, _NUMBER).reshape(-1).view(np.uint8).data
 
 
 class IndexFile:
