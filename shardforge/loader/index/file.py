@@ -111,7 +111,7 @@ def join_rows(identity: str, versions: npt.NDArray[np.int64], shards: Sequence[S
 
 def read_hashes(keys: UInt32Array) -> npt.NDArray[np.uint64]:
     """Return the hashes of rows of `keys`."""
-    return np.ascontiguousarray(keys[:, :2], "<u4").reshape(-1).view("<u8").astype(np.uint64)
+    return np.ascontiguousarray(keys[:, :2], "<u4").reshape(-1).view("<u8").astype(np.uint64, copy=False)
 
 
 def write_columns(path: Path, columns: Columns) -> None:

@@ -146,9 +146,16 @@ class PagedRows:
         return room.rows.take((slots << self._shift) + (rows & self._mask), axis=0)
 
     def page(self, number: int) -> UInt32Array:
-        """Return the rows of a page."""
-        first = number << self._shift
-        return self.take(np.arange(first, min(first + self._mask + 1, self._section.rows)))
+        """Return the rows of a page, where they lie: they are not to be changed.
+
+        Raises:
+            DatasetError: the file is damaged or was cut.
+        """
+        room = self._room
+        if room.slots.item(number) < 0:
+            room = self._fetch(np.array([number])) or room
+        first = room.slots.item(number) << self._shift
+        return room.rows[first : first + min(self._mask + 1, self._section.rows - (number << self._shift))]
 
     def read_all(self) -> UInt32Array:
         """Return all rows, read past what is kept.

@@ -166,18 +166,22 @@ class ShardIndex:
 
     def _members_of(self, sample: int) -> list[tuple[int, int]]:
         """Return offset and size of each member that a sample has."""
-        places = self.places(np.array([sample]))
-        members = [self.pick(places, extension) for extension in self.extensions]
-        return [(int(offsets[0]), int(sizes[0])) for offsets, sizes, _ in members if offsets[0]]
+        places = self.places(np.array([sample]))[:, 0].tolist()
+        return [
+            (places[first] * BLOCK, places[first + 1])
+            for first, _ in self._columns.member_numbers.values()
+            if places[first]
+        ]
 
     def _find_hash(self, key: str) -> list[int]:
         """Return the samples whose keys have the hash of this one."""
         (wanted,) = hash_keys([key])
-        start, stop = (int(np.searchsorted(self._columns.hashes, wanted, side)) for side in ("left", "right"))
+        firsts = self._columns.hashes
         found: list[int] = []
-        for page in range(max(0, start - 1), stop):
+        for page in range(max(0, int(firsts.searchsorted(wanted)) - 1), int(firsts.searchsorted(wanted, "right"))):
             rows = self._columns.keys.page(page)
-            found += rows[read_hashes(rows) == wanted, 2].tolist()
+            hashes = read_hashes(rows)
+            found += rows[hashes.searchsorted(wanted) : hashes.searchsorted(wanted, "right"), 2].tolist()
         return found
 
     def _read_long_key(self, shard: int, sample: int, offset: int, size: int) -> str:
