@@ -360,6 +360,20 @@ def test_verify_names_a_damaged_table_once_and_repairs_it(file: str, column: str
     assert pq.read_table(out / file).equals(before)
 
 
+def test_flipped_bits_of_the_manifest_are_named_by_verify_or_harmless(out: Path) -> None:
+    """It has no checksum of its own: it is compared with plan and receipts, which have."""
+    place = out / "_info.json"
+    whole = place.read_bytes()
+    for damaged in flips(whole, 60):
+        place.write_bytes(damaged)
+        try:
+            same = json.loads(damaged) == json.loads(whole)
+        except ValueError:
+            same = False
+        found = run("verify", out, "--level", "size", "--workers", 0, code=0 if same else 1)
+        assert same or "_info.json: " in found.stderr
+
+
 def test_a_key_twice_in_the_index_is_named(out: Path) -> None:
     place = out / "index" / "train.parquet"
     with ParquetTable(place) as index:

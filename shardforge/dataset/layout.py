@@ -79,6 +79,11 @@ class Layout:
         return self.private / "set_aside"
 
     @property
+    def indexes(self) -> Path:
+        """The index of each split."""
+        return self.out / "index"
+
+    @property
     def receipts(self) -> Path:
         """A receipt for each finished shard."""
         return self.private / "shards"
@@ -86,7 +91,7 @@ class Layout:
     @property
     def folders(self) -> tuple[Path, ...]:
         """Where runs write and clear away, beside the folders of the splits."""
-        return self.private, self.receipts, self.scratch, self.set_aside, self.index("").parent
+        return self.private, self.receipts, self.scratch, self.set_aside, self.indexes
 
     def sizes(self, split: str) -> Path:
         """`{basename: samples}` of a split, for open_clip."""
@@ -94,7 +99,7 @@ class Layout:
 
     def index(self, split: str) -> Path:
         """Offsets and sizes of a split's members."""
-        return self.out / "index" / f"{split}.parquet"
+        return self.indexes / f"{split}.parquet"
 
     def receipt(self, shard: str) -> Path:
         """What is known of a finished shard, `shard` being its path relative to the dataset folder."""

@@ -73,7 +73,7 @@ def find_receipt(layout: Layout, shard: PlannedShard) -> Receipt | None:
 def read_receipt(place: Path) -> Receipt | None:
     """Return the receipt at `place`, or None when there is none that can be used."""
     try:
-        if place.stat().st_size > _MOST_BYTES:
+        if not place.is_file() or place.stat().st_size > _MOST_BYTES:
             return None
         data = place.read_bytes()
         receipt = _parse(data, json.loads(data, parse_constant=_refuse))

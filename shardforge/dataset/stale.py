@@ -30,7 +30,7 @@ def remove_stale(layout: Layout, plan: Plan) -> None:
             remove_inside(layout.out, receipt.path)
             _remove_loader_indexes(layout, receipt.path.partition("/")[0])
         remove_inside(layout.out, place.relative_to(layout.out))
-    for index in sorted(layout.index("").parent.glob("*.parquet")):
+    for index in sorted(layout.indexes.glob("*.parquet")):
         if is_split_name(index.stem) and index.stem not in plan.splits:
             remove_inside(layout.out, index.relative_to(layout.out))
             remove_inside(layout.out, layout.sizes(index.stem).relative_to(layout.out))

@@ -129,6 +129,7 @@ class PagedRows:
             IndexError: there is no such row.
             DatasetError: the file is damaged or was cut.
         """
+        rows = np.asarray(rows, np.int64)
         if not len(rows):
             return np.empty((0, self._section.width), _NUMBER)
         # Ufuncs and methods are called as they are: this is done for each batch, and others take several times as long.
