@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from shardforge.dataset.defaults import default_of
 from shardforge.dataset.layout import Layout, is_shard_path
 from shardforge.dataset.plan import PlannedShard
-from shardforge.dataset.tarwriter import END, MISSING, stored_size
+from shardforge.dataset.tarwriter import BLOCK, END, MISSING
 from shardforge.files import atomic_write
 
 #: Among the notes, whose other keys are those of images.
@@ -180,6 +180,8 @@ def _is_whole(receipt: Receipt) -> bool:
     )
 
 
-def _add_up(columns: Iterable[list[int]]) -> int:
+def _add_up(columns: Collection[list[int]]) -> int:
     """Return the bytes of a shard whose members have these sizes."""
-    return sum(stored_size(size) for sizes in columns for size in sizes if size != MISSING) + len(END)
+    blocks = sum(-(-size // BLOCK) for sizes in columns for size in sizes)  # one that is missing has none
+    headers = sum(len(sizes) - sizes.count(MISSING) for sizes in columns)
+    return BLOCK * (blocks + headers) + len(END)
