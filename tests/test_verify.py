@@ -377,3 +377,9 @@ def test_a_manifest_of_wrong_types_is_one_sentence(tmp_path: Path, content: obje
     (tmp_path / "_info.json").write_text(json.dumps(content))
     failed = run("verify", tmp_path, "--workers", 0, code=1)
     assert failed.stderr.startswith(f"Error: {tmp_path}/_info.json")
+
+
+def test_a_name_with_a_line_break_stays_on_its_line(out: Path) -> None:
+    shutil.copy(out / SHARD, out / "train" / "a\nb.tar")
+    assert run("verify", out, "--workers", 0, code=1).stdout == f"{out}/train/a\\nb.tar\n"
+    assert "train/a\\nb.tar: moved to .shardforge/set_aside/train/a\\nb.tar" in run("verify", out, "--repair").stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ _GAP = "  "
 #: Letters on a line of a table, and those that a column of text keeps however long the line is.
 LINE = 100
 _NARROWEST = 8
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def db_option(command: Command) -> Command:
@@ -154,9 +156,9 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, int):
         return f"{value:,}"
-    return printable(str(value))
+    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in str(value))
 
 
-def printable(text: str) -> str:
-    """Return text that stays on its line: what is no letter, sign or space as an escape."""
-    return "".join(x if x.isprintable() else x.encode("unicode_escape").decode() for x in text)
+def one_line(text: str) -> str:
+    """Return text that stays on its line, as a name with a line break in it would not."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

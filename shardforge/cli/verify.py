@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shardforge.cli.options import executor_options, json_option, print_json, printable, trust_option
+from shardforge.cli.options import executor_options, json_option, one_line, print_json, trust_option
 from shardforge.progress import Progress
 
 if TYPE_CHECKING:
@@ -138,10 +138,10 @@ def _repair(info: Path, problems: list[Problem], pool: Executor, progress: Progr
     from shardforge.verify.repair import repair_dataset
 
     for problem in problems:
-        click.echo(printable(str(problem)), err=True)
+        click.echo(one_line(str(problem)), err=True)
     lines = repair_dataset(info, [problem for problem in problems if problem.file != CATALOG], pool, progress=progress)
     for line in lines:
-        click.echo(printable(line), err=True)
+        click.echo(one_line(line), err=True)
     if any(problem.file == CATALOG for problem in problems):
         write_catalog(info.parent, progress=progress)
         click.echo(f"{CATALOG}: written again", err=True)
@@ -152,9 +152,9 @@ def _print_problems(root: Path, problems: list[Problem], *, as_json: bool) -> No
         print_json({"problems": [asdict(problem) for problem in problems]})
     else:
         for problem in problems:
-            click.echo(printable(str(problem)), err=True)
+            click.echo(one_line(str(problem)), err=True)
         for path in dict.fromkeys(str(root / problem.file) for problem in problems if problem.shard):
-            click.echo(printable(path))
+            click.echo(one_line(path))
 
 
 def _is_mendable(root: Path, problems: list[Problem]) -> bool:
