@@ -8,6 +8,7 @@
     ├── SplitError             an empty split, impossible shares
     ├── ImageError             one image that cannot be used; `.reason` is a code of `shardforge.reasons`
     ├── DatasetError           a dataset folder holds something else, or cannot be written
+    │   ├── NewerFormError     a newer release wrote it, in a form that this one does not read
     │   └── ManifestError      `_info.json` is no JSON, or disagrees with itself
     │       └── ManifestMissingError   exit 2: there is none
     ├── BudgetExceededError    more bad images than `--max-bad` allows
@@ -71,6 +72,10 @@ class ImageError(ShardforgeError):
 
 class DatasetError(ShardforgeError):
     """A dataset folder cannot be written or read as asked."""
+
+
+class NewerFormError(DatasetError):
+    """A newer release wrote this, in a form that this one does not read; nothing is to be written there."""
 
 
 class ManifestError(DatasetError):

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import IO
 
 from shardforge.errors import DatasetError, UsageError
+from shardforge.inside import open_folder
 
 _BLOCK = 1 << 20
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 
 
 def sha256_file(path: Path) -> str:
@@ -94,28 +96,32 @@ class FileView:
 def atomic_write(path: Path, *, scratch: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary file that becomes `path` when the block ends, and vanishes when it raises.
 
-    The bytes are on disk before the rename, so a crash leaves the old file or the new one. `scratch` is the folder for
-    the temporary file (same file system; default: beside `path`).
+    The bytes are on disk before the rename, so a crash leaves the old file or the new one; where `path` is a link, the
+    link is replaced and not what it leads to. `scratch` is the folder for the temporary file (same file system;
+    default: beside `path`): both must lie, with all links resolved, inside the folder that they have in common.
 
     Raises:
-        DatasetError: the disk is full, or the place cannot be written; the message names the path.
+        DatasetError: the disk is full, or the place cannot be written or leads elsewhere; the message names the path.
     """
     folder = scratch or path.parent
-    temporary = folder / f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp"
+    root = Path(os.path.commonpath([folder, path.parent]))
+    temporary = f".{path.name}.{os.uname().nodename}.{os.getpid()}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb", buffering=_BLOCK) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+        root.mkdir(parents=True, exist_ok=True)
+        with open_folder(root, folder, make=True) as source, open_folder(root, path.parent, make=True) as target:
+            try:
+                handle = os.open(temporary, _NEW_FILE, 0o666, dir_fd=source)
+                with open(handle, "wb", buffering=_BLOCK) as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path.name, src_dir_fd=source, dst_dir_fd=target)
+                os.fsync(target)
+            finally:
+                with suppress(OSError):  # what went wrong is said below
+                    os.unlink(temporary, dir_fd=source)
     except OSError as error:
         raise explain_os_error(error, path) from error
-    finally:
-        with suppress(OSError):  # what went wrong is said above
-            temporary.unlink()
 
 
 def sync_file(path: Path) -> None:

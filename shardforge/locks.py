@@ -30,7 +30,7 @@ def hold_lock(
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        handle = _open(path)
     except OSError as error:
         raise explain_os_error(error, path) from error
     missing: OSError | None = None
@@ -50,6 +50,29 @@ def hold_lock(
                 yield missing
     finally:
         os.close(handle)
+
+
+def _open(path: Path) -> int:
+    """Open a lock file to write the holder's name into it, and make it where there is none.
+
+    A link, as caches of hubs have it for the lock file of a dataset that was uploaded, gives way to a file: what it
+    leads to belongs to others. Who makes way for it holds the folder, so that all find one file.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o644)
+    except OSError:
+        if not path.is_symlink():
+            raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # not all file systems have locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if path.is_symlink():
+            path.unlink()
+        return os.open(path, flags, 0o644)
+    finally:
+        os.close(folder)
 
 
 @contextmanager

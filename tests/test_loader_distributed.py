@@ -6,7 +6,6 @@ import itertools
 import json
 import multiprocessing
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +90,7 @@ def test_any_number_of_ranks_reads_the_same_batches_and_goes_on_with_any_other(t
         assert found["validated"] == read_alone("exact", 0)
         # The next run, of another number of ranks, goes on from two batches later.
         state = found["states"][1]
-        assert state == asdict(LoaderState("data", make_schedule("wrap").describe(), 1, done + 2)) | {"version": 1}
+        assert state == LoaderState("data", make_schedule("wrap").describe(), 1, done + 2).to_dict()
     assert sorted(key for batch in found["validated"] for key in batch) == KEYS
 
 

@@ -95,7 +95,7 @@ def test_manifest_of_others_may_name_urls_and_our_name_of_its_split(tmp_path: Pa
     split = {"filenames": ["a.tar", "https://example.org/b.tar", "c.tar"], "shard_lengths": [3, 4, 0]}
     (tmp_path / "_info.json").write_text(json.dumps({"splits": {"training": split}}))
     expected = [str(tmp_path / "a.tar"), "https://example.org/b.tar"]
-    assert urls(tmp_path / "_info.json") == urls(tmp_path, split="train") == expected
+    assert urls(tmp_path / "_info.json", trust=True) == urls(tmp_path, split="train", trust=True) == expected
 
 
 def test_shard_index_of_wids(tmp_path: Path) -> None:

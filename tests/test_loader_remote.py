@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -14,7 +16,7 @@ import tarfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import numpy as np
 import pytest
 from pipeline import manifest, prepare, run, write
 
-from shardforge.errors import DatasetError, UsageError
+from shardforge.errors import DatasetError, ManifestError, UsageError
 from shardforge.loader import network
 from shardforge.loader.dataset import ShardDataset
 from shardforge.loader.loader import ShardLoader
@@ -44,6 +46,22 @@ print(len(list(dataset)))
 """
 
 
+#: What a server sends in place of a part of a file: given all of it, the status, the part and where it begins.
+LIES: dict[str, Callable[[bytes, int, bytes, int], tuple[int, bytes]]] = {
+    "": lambda whole, status, part, start: (status, part),
+    "whole": lambda whole, status, part, start: (200, whole),
+    "from the start": lambda whole, status, part, start: (status, whole[: len(part)]),
+    "from the start, as a whole": lambda whole, status, part, start: (200, whole[: len(part)]),
+    "the next block": lambda whole, status, part, start: (status, (whole + whole)[start + 512 :][: len(part)]),
+    "shorter": lambda whole, status, part, start: (status, part[:-1]),
+    "longer": lambda whole, status, part, start: (status, part + b"x"),
+    "empty": lambda whole, status, part, start: (status, b""),
+    "other bytes": lambda whole, status, part, start: (status, bytes(255 - byte for byte in part)),
+    "a flipped bit": lambda whole, status, part, start: (status, part[:-700] + bytes([part[-700] ^ 1]) + part[-699:]),
+    "a page of a portal": lambda whole, status, part, start: (200, b"<html>Log in</html>".ljust(len(part))),
+}
+
+
 class Server(http.server.ThreadingHTTPServer):
     """Serves a folder, with ranges and ETags, and counts what is asked for; told to, it is slow or fails."""
 
@@ -58,6 +76,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.seconds = 0.0  # before a file of this kind is sent
         self.slow = ".tar"
         self.cut = 0  # bytes that answers lack
+        self.lie = ""  # what answers to ranges of tars hold in place of what was asked for
         self.ranges = True
         threading.Thread(target=self.serve_forever, daemon=True, kwargs={"poll_interval": 0.02}).start()
 
@@ -105,7 +124,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         if asked and self.server.ranges:
             start, end = (int(number) for number in asked.removeprefix("bytes=").split("-"))
             headers["Content-Range"] = f"bytes {start}-{min(end, len(data) - 1)}/{len(data)}"
-            status, data = 206, data[start : end + 1]
+            whole, status, data = data, 206, data[start : end + 1]
+            if path.suffix == ".tar":
+                status, data = LIES[self.server.lie](whole, status, data, start)
         if body:
             self.server.sent[path.name] += 1
             if path.suffix == ".tar":
@@ -407,6 +428,123 @@ def test_a_cached_shard_that_was_cut_is_downloaded_again(server: Server, out: Pa
     (kept,) = cache.iterdir()
     os.truncate(kept, 100)
     assert open_remote(server.url, cache)[0] == open_local(out)[0]
+
+
+@pytest.mark.parametrize("lie", [lie for lie in LIES if lie])
+def test_parts_that_are_not_what_was_asked_for_are_noticed(lie: str, server: Server, out: Path, cache: Path) -> None:
+    local = open_local(out)
+    dataset = open_remote(server.url, cache, cache_bytes=0)
+    server.lie = lie
+    for number in (0, len(local) // 2, len(local) - 1):
+        with pytest.raises(DatasetError, match=rf"^{server.url}/.*\.tar: "):
+            assert dataset[number] == local[number]
+    server.lie = ""
+    assert list(dataset) == list(local)
+
+
+@pytest.mark.parametrize("lie", ["other bytes", "a flipped bit", "shorter", "longer", "a page of a portal"])
+def test_a_download_that_is_not_the_shard_is_not_kept(lie: str, server: Server, out: Path, cache: Path) -> None:
+    dataset = open_remote(server.url, cache)
+    server.lie = lie
+    for number in (0, len(dataset) - 1):
+        with pytest.raises(DatasetError, match=r"\.tar: "):
+            dataset[number]
+    assert not list(cache.iterdir())
+    server.lie = ""
+    assert dataset[0] == open_local(out)[0]
+
+
+def rot(path: Path, place: int = 3000) -> None:
+    """Flip a bit of a file, as a disk does, without a trace in its times."""
+    before = path.stat()
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    with open(path, "r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("manifest_knows", [True, False])
+def test_a_cached_shard_that_rots_comes_again(
+    manifest_knows: bool, server: Server, out: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shardforge.loader.storage.checks.PIECE", 5_000)
+    if not manifest_knows:
+        without_checksums(out)
+    local = list(open_local(out))
+    assert list(open_remote(server.url, cache)) == local
+    sent = server.bytes
+    size = shard_sizes(out)[0]
+    for place in (0, 3000, 5_001, size - 1, size + 2, -1):
+        kept = min(cache.iterdir(), key=lambda path: abs(path.stat().st_size - size))
+        rot(kept, place)
+        assert list(open_remote(server.url, cache)) == local
+        assert list(open_remote(server.url, cache)) == local
+    assert server.bytes == sent + 6 * shard_sizes(out)[0]
+
+
+def test_a_cached_shard_that_rots_while_the_server_is_gone_is_one_sentence(
+    server: Server, out: Path, cache: Path
+) -> None:
+    dataset = open_remote(server.url, cache)
+    kept = dataset[0]
+    server.stop()
+    for path in cache.iterdir():
+        rot(path)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert dataset[0] == kept  # looked at before, and in memory since
+    with pytest.raises(DatasetError, match=r"\.tar: cannot be read after 3 attempts"):
+        again[0]
+
+
+def test_a_cached_shard_of_0_1_0_is_read(server: Server, out: Path, cache: Path) -> None:
+    cache.mkdir()
+    for name, digest in zip(
+        *(manifest(out)["splits"]["train"][of] for of in ("filenames", "shard_sha256")), strict=True
+    ):
+        shutil.copy(out / name, cache / f"{hashlib.sha256(digest.encode()).hexdigest()[:32]}.shard")
+    assert list(open_remote(server.url, cache)) == list(open_local(out))
+    assert server.bytes == 0
+
+
+def test_links_in_a_cache_are_not_followed(server: Server, out: Path, cache: Path, tmp_path: Path) -> None:
+    assert open_remote(server.url, cache)[0] == open_local(out)[0]
+    (kept,) = cache.iterdir()
+    thesis = tmp_path / "thesis"
+    thesis.write_bytes(kept.read_bytes())
+    kept.unlink()
+    kept.symlink_to(thesis)
+    kept.with_suffix(".part").symlink_to(tmp_path / "new")
+    (cache / "0.part").symlink_to(thesis)
+    with pytest.raises(DatasetError):
+        open_remote(server.url, cache)[0]
+    kept.with_suffix(".part").unlink()
+    assert open_remote(server.url, cache)[0] == open_local(out)[0]
+    assert not kept.is_symlink()
+    assert not (cache / "0.part").is_symlink()
+    assert thesis.read_bytes() == kept.read_bytes()
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_untrusted_manifest_makes_no_requests_elsewhere(server: Server, out: Path, cache: Path) -> None:
+    other = Server(out)
+    content = manifest(out)
+    names = content["splits"]["train"]["filenames"]
+    content["splits"]["train"]["filenames"] = [f"{server.url}/{name}" for name in names]
+    (out / "_info.json").write_text(json.dumps(content))
+    assert (
+        open_remote(server.url, cache)[0]
+        == ShardDataset([out / name for name in names], members=EVERYTHING, decode=False)[0]
+    )
+    content["splits"]["train"]["filenames"] = [f"{other.url}/{name}" for name in names]
+    (out / "_info.json").write_text(json.dumps(content))
+    with pytest.raises(ManifestError, match="give --trust"):
+        open_remote(server.url, cache)
+    assert not other.sent
+    remote = RemoteOptions(cache / "of its own", retries=RETRIES)
+    assert ShardDataset(f"{server.url}/_info.json", split="train", remote=remote, trust=True)[0]
+    assert other.sent
+    other.stop()
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:

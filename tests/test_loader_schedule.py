@@ -241,10 +241,30 @@ def test_state_of_another_run_is_refused(fingerprint: str, schedule: Schedule, m
         state.fit(fingerprint, schedule.describe())
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"step": -1}, {"epoch": "1"}, {"rank": 0}, {"schedule": None}])
+@pytest.mark.parametrize("change", [{"step": -1}, {"epoch": "1"}, {"epoch": True}, {"rank": 0}, {"schedule": None}])
+def test_state_of_before_is_looked_at(change: dict) -> None:
+    state = state_at(shuffled([30, 40], 16), 0, 1) | {"version": 1}
+    del state["checksum"]
+    assert LoaderState.from_dict(state).step == 1
+    with pytest.raises(UsageError, match="loader state"):
+        LoaderState.from_dict({**state, **change})
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": 1}, {"version": 3}, {"version": True}, {"step": 2}, {"schedule": None}, {"checksum": None}]
+)
 def test_damaged_state_is_refused(change: dict) -> None:
     with pytest.raises(UsageError, match="loader state"):
         LoaderState.from_dict({**state_at(shuffled([30, 40], 16), 0, 1), **change})
+
+
+def test_any_flipped_bit_of_a_state_is_noticed() -> None:
+    text = json.dumps(state_at(shuffled([30, 40], 16), 0, 1)).encode()
+    for place in range(8 * len(text)):
+        flipped = bytearray(text)
+        flipped[place // 8] ^= 1 << place % 8
+        with pytest.raises((UsageError, ValueError)):
+            LoaderState.from_dict(json.loads(flipped))
 
 
 @pytest.mark.parametrize("size", [None, 0, "16"])

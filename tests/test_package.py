@@ -19,8 +19,8 @@ PACKAGE = ROOT / "shardforge"
 
 #: The flow of data: a part may import itself and the parts before it.
 FLOW = [
-    *("errors", "endings", "progress", "reasons", "records", "paths", "braces", "queries"),
-    *("files", "locks", "tarfiles", "samples", "zipfiles", "tables", "executors"),
+    *("errors", "endings", "progress", "reasons", "records", "paths", "inside", "braces", "queries"),
+    *("files", "parquet", "locks", "tarfiles", "samples", "zipfiles", "tables", "executors"),
     *("taxonomy", "images", "sources", "mapping", "splits", "duplicates", "dataset", "verify", "catalog", "loader"),
     *("train", "cli"),
 ]

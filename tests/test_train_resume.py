@@ -93,6 +93,30 @@ def test_resumed_in_mid_epoch_ends_bit_equal(
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: data[:9_000] + bytes([data[9_000] ^ 1]) + data[9_001:]]
+)
+def test_a_damaged_checkpoint_is_left_for_the_one_before(
+    damage: Any, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*_MIM, "--data-path", str(shards), "--epochs", "2", "--save-frequency", "1")
+    run(mim, *words, "--out", tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "update", interrupt_at(8, Stepper.update))
+        with pytest.raises(SystemExit):
+            run(mim, *words, "--out", tmp_path / "cut", "--save-steps", "1")
+    (folder,) = (tmp_path / "cut").iterdir()
+    latest = list_checkpoints(folder)[-1].path
+    latest.write_bytes(damage(latest.read_bytes()))
+    capsys.readouterr()
+    run(mim, *words, "--out", tmp_path / "cut", "--resume", "--save-steps", "1")
+    said = capsys.readouterr().err
+    assert f"left {latest}: " in said
+    assert f"it is {latest.name}.damaged now" in said
+    assert f"resumed from {folder}/checkpoint_0001.pt: 1 epochs and 0 batches are done" in said
+    assert_equal(final_state(tmp_path / "whole", 2)["model"], final_state(tmp_path / "cut", 2)["model"])
+
+
 def interrupt_at(updates: int, update: Any) -> Any:
     """Return `Stepper.update` that is interrupted as by Ctrl-C."""
 

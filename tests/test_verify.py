@@ -631,3 +631,9 @@ def test_a_member_that_kills_its_reader_is_named_and_the_rest_is_read(tmp_path: 
     assert said.keys() == killed | {("internal_error", "unforeseen.jpg")}
     assert "SIGSEGV" in said["reader_killed", "segfault.jpg"]
     assert said["internal_error", "unforeseen.jpg"] == "ValueError: nobody thought of this"
+
+
+def test_a_name_with_a_line_break_stays_on_its_line(out: Path) -> None:
+    shutil.copy(out / SHARD, out / "train" / "a\nb.tar")
+    assert run("verify", out, "--workers", 0, code=1).stdout == f"{out}/train/a\\nb.tar\n"
+    assert "train/a\\nb.tar: moved to .shardforge/set_aside/train/a\\nb.tar" in run("verify", out, "--repair").stderr

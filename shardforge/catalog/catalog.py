@@ -24,6 +24,7 @@ from shardforge.errors import DatasetError
 from shardforge.files import atomic_write, sha256_file
 from shardforge.mapping import Mapping
 from shardforge.mapping.duckdb import MEMORY, DuckDBMapping
+from shardforge.parquet import ParquetTable, write_parquet
 from shardforge.queries import load_query
 from shardforge.records import RANKS
 from shardforge.verify.problems import Problem
@@ -68,11 +69,11 @@ def write_catalog(out: Path, *, progress: Callable[[str, int, int], None] = lamb
         shutil.rmtree(layout.scratch, ignore_errors=True)  # of a run that was killed
         with (
             atomic_write(layout.catalog, scratch=layout.scratch) as file,
-            pq.ParquetWriter(file, schema, compression="zstd") as writer,
+            write_parquet(file, schema) as writer,
         ):
             for done, shard in enumerate(plan.shards, start=1):
                 table = _describe_shard(layout, plan, shard)
-                writer.write_table(table.cast(schema))
+                writer.write(table.cast(schema))
                 rows += table.num_rows
                 progress("catalog", done, len(plan.shards))
     return rows
@@ -87,10 +88,11 @@ def has_current_catalog(layout: Layout) -> bool:
     if not layout.catalog.is_file():
         return False
     try:
-        stored = pq.read_schema(layout.catalog)
+        with ParquetTable(layout.catalog) as stored:
+            stored.check()
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{layout.catalog}: not a Parquet file ({error}); move it away and run again") from error
-    return bool(stored.equals(SCHEMA) and (stored.metadata or {}).get(_MANIFEST_KEY) == _digest_manifest(layout))
+    return bool(stored.schema.equals(SCHEMA) and stored.metadata.get(_MANIFEST_KEY) == _digest_manifest(layout))
 
 
 def check_catalog(layout: Layout) -> Iterator[Problem]:

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from shardforge.cli.options import MOST_WORKERS, FiniteRange, cache_options, json_option, print_json, print_table
+from shardforge.cli.options import (
+    MOST_WORKERS,
+    FiniteRange,
+    cache_options,
+    json_option,
+    print_json,
+    print_table,
+    trust_option,
+)
 
 
 @click.command("bench-loader", short_help="Measure how fast samples are read on this machine.")
@@ -27,6 +35,7 @@ from shardforge.cli.options import MOST_WORKERS, FiniteRange, cache_options, jso
 )
 @click.option("--seconds", type=FiniteRange(min=0), default=10.0, show_default=True, help="How long to read.")
 @cache_options
+@trust_option
 @json_option
 def bench_loader_command(
     inputs: tuple[str, ...],
@@ -39,6 +48,7 @@ def bench_loader_command(
     seconds: float,
     cache_dir: Path | None,
     cache_size: float,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Measure how fast the samples of PATHS are read on this machine: samples/s, MB/s, and how long training waits.
@@ -61,6 +71,7 @@ def bench_loader_command(
         step_seconds=step_ms / 1000,
         seconds=seconds,
         remote=RemoteOptions(cache_dir, int(cache_size * (1 << 30))),
+        trust=trust,
     )
     if as_json:
         print_json(measured._asdict())

@@ -14,6 +14,7 @@ from shardforge.cli.options import (
     print_json,
     print_notes,
     print_table,
+    trust_option,
 )
 from shardforge.progress import Progress
 
@@ -23,6 +24,7 @@ from shardforge.progress import Progress
 @click.option("--split", help="Split to index, where PATHS is an _info.json or a folder with several.")
 @click.option("--dali", is_flag=True, help="Write NAME.idx beside each NAME.tar, too, for DALI's webdataset reader.")
 @cache_options
+@trust_option
 @executor_options
 @json_option
 def index_command(
@@ -34,6 +36,7 @@ def index_command(
     ray_address: str | None,
     cache_dir: Path | None,
     cache_size: float,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Index the shards of PATHS, so that training opens them at once: an _info.json, a folder, tars, names with braces.
@@ -48,15 +51,18 @@ def index_command(
     from shardforge.errors import UsageError
     from shardforge.executors import open_executor
     from shardforge.loader.index import open_index
+    from shardforge.loader.index.cache import require_beside
     from shardforge.loader.index.dali import write_dali_index
     from shardforge.loader.index.notes import note_samples
     from shardforge.loader.inputs import open_inputs
     from shardforge.loader.places import is_remote
     from shardforge.loader.storage import RemoteOptions
 
-    shards = open_inputs(inputs[0] if len(inputs) == 1 else inputs, split=split)
+    shards = open_inputs(inputs[0] if len(inputs) == 1 else inputs, split=split, trust=trust)
     if dali and any(is_remote(shard.url) for shard in shards.shards):
         raise UsageError("--dali writes beside the tars: give tars of this machine")
+    if dali:
+        require_beside(shards)
     with (
         Progress(quiet=as_json) as progress,
         open_executor(executor, workers, preload=("shardforge.loader.index.walk",), address=ray_address) as pool,

@@ -18,6 +18,7 @@ from shardforge.cli.options import (
     json_option,
     print_json,
     print_table,
+    trust_option,
 )
 from shardforge.paths import require_local
 from shardforge.progress import Progress
@@ -39,6 +40,7 @@ _MANIFEST = "_info.json"
     metavar="DIR_OR_INFO",
     help="Other data: a folder of images or tars, an _info.json, a tar, or 'test-{000..031}.tar'. Repeatable.",
 )
+@trust_option
 @distance_option
 @click.option("--split-run", default="default", show_default=True, help="Split run to name, if there is one.")
 @click.option(
@@ -51,6 +53,7 @@ _MANIFEST = "_info.json"
 def leaks_command(
     db: Path,
     against: tuple[str, ...],
+    trust: bool,
     distance: int,
     split_run: str,
     report: Path | None,
@@ -75,7 +78,7 @@ def leaks_command(
     from shardforge.executors import open_executor
     from shardforge.mapping import open_mapping
 
-    places = [(name, _find_sources(name)) for name in against]
+    places = [(name, _find_sources(name, trust=trust)) for name in against]
     with Progress(quiet=as_json) as progress, open_mapping(db, write=True) as mapping:
         with open_executor(executor, workers, preload=("shardforge.duplicates.hashing",), address=ray_address) as pool:
             collections = [read_collection(name, sources, pool, progress=progress) for name, sources in places]
@@ -96,7 +99,7 @@ def leaks_command(
         click.get_current_context().exit(1)
 
 
-def _find_sources(location: str) -> list[SourceSpec]:
+def _find_sources(location: str, *, trust: bool) -> list[SourceSpec]:
     """Return what to list for `--against`; a dataset's manifest names its tars."""
     from shardforge.dataset.manifest import read_manifest
     from shardforge.duplicates.collection import find_sources, tar_sources
@@ -106,7 +109,7 @@ def _find_sources(location: str) -> list[SourceSpec]:
     manifest = path / _MANIFEST if path.is_dir() else path
     if manifest.suffix == ".json" and manifest.exists():
         root = manifest.absolute().parent
-        return tar_sources([root / shard.path for shard in read_manifest(manifest).shards])
+        return tar_sources([root / shard.path for shard in read_manifest(manifest, trust=trust).shards])
     return find_sources(path)
 
 

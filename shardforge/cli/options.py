@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,6 +28,7 @@ _GAP = "  "
 #: Letters on a line of a table, and those that a column of text keeps however long the line is.
 LINE = 100
 _NARROWEST = 8
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class LocalPath(click.Path):
@@ -93,6 +95,13 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
         return number
+
+
+def trust_option(command: Command) -> Command:
+    """Add `--trust`: what a manifest names may lie anywhere."""
+    return click.option(
+        "--trust", is_flag=True, help="Read what an _info.json names outside of its own folder, too: any file, any URL."
+    )(command)
 
 
 def cache_options(command: Command) -> Command:
@@ -212,3 +221,8 @@ def _fit(widths: list[int], numeric: Sequence[bool]) -> list[int]:
             break
         widths[max(i for i, width in enumerate(widths) if width == widest and not numeric[i])] -= 1
     return widths
+
+
+def one_line(text: str) -> str:
+    """Return text that stays on its line, as a name with a line break in it would not."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

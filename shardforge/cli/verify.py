@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from shardforge.cli.options import LocalPath, executor_options, json_option, print_json, print_notes
+from shardforge.cli.options import (
+    LocalPath,
+    executor_options,
+    json_option,
+    one_line,
+    print_json,
+    print_notes,
+    trust_option,
+)
 from shardforge.progress import Progress
 
 if TYPE_CHECKING:
@@ -41,6 +50,7 @@ if TYPE_CHECKING:
 @click.option(
     "--repair", is_flag=True, help="Write bad and missing shards again, to the same bytes, and verify once more."
 )
+@trust_option
 @executor_options
 @json_option
 def verify_command(
@@ -51,6 +61,7 @@ def verify_command(
     class_file: Path | None,
     strict: bool,
     repair: bool,
+    trust: bool,
     executor: str,
     workers: int | None,
     ray_address: str | None,
@@ -90,10 +101,12 @@ def verify_command(
             root = Path()
         else:
             info = info if info.suffix == ".json" else info / "_info.json"
-            problems, notes = _verify_info(info, level or "checksum", db, pool, progress), []
+            verify = partial(_verify_info, info, level or "checksum", db, pool, progress, trust=trust)
+            problems, notes = verify(), []
             root = info.parent
             if repair and problems:
-                problems = _repair(info, level or "checksum", problems, db, pool, progress)
+                _repair(info, problems, pool, progress)
+                problems = verify()
     _print_problems(root, problems, notes, as_json=as_json)
     if info is not None and not repair and _is_mendable(root, problems):
         click.echo(f"Next: shardforge verify {shlex.quote(str(info))} --repair", err=True)
@@ -112,7 +125,9 @@ def _verify_tars(
     return found.problems, found.notes.tell()
 
 
-def _verify_info(info: Path, level: str, db: Path | None, pool: Executor, progress: Progress) -> list[Problem]:
+def _verify_info(
+    info: Path, level: str, db: Path | None, pool: Executor, progress: Progress, *, trust: bool
+) -> list[Problem]:
     from shardforge.catalog.catalog import check_catalog
     from shardforge.dataset.layout import Layout
     from shardforge.dataset.manifest import read_manifest
@@ -120,31 +135,28 @@ def _verify_info(info: Path, level: str, db: Path | None, pool: Executor, progre
     from shardforge.verify.dataset import verify_dataset
     from shardforge.verify.mapping import verify_mapping
 
-    problems = verify_dataset(info, level, pool, progress=progress)
+    problems = verify_dataset(info, level, pool, progress=progress, trust=trust)
     if not any(problem.code.startswith("manifest_") for problem in problems):
         problems += check_catalog(Layout(info.parent))
     if db is not None and not any(problem.code == "manifest_invalid" for problem in problems):
         with open_mapping(db) as mapping:
-            problems += verify_mapping(mapping, read_manifest(info))
+            problems += verify_mapping(mapping, read_manifest(info, trust=trust))
     return problems
 
 
-def _repair(
-    info: Path, level: str, problems: list[Problem], db: Path | None, pool: Executor, progress: Progress
-) -> list[Problem]:
+def _repair(info: Path, problems: list[Problem], pool: Executor, progress: Progress) -> None:
     from shardforge.catalog.catalog import write_catalog
     from shardforge.dataset.layout import CATALOG
     from shardforge.verify.repair import repair_dataset
 
     for problem in problems:
-        click.echo(str(problem), err=True)
+        click.echo(one_line(str(problem)), err=True)
     lines = repair_dataset(info, [problem for problem in problems if problem.file != CATALOG], pool, progress=progress)
     for line in lines:
-        click.echo(line, err=True)
+        click.echo(one_line(line), err=True)
     if any(problem.file == CATALOG for problem in problems):
         write_catalog(info.parent, progress=progress)
         click.echo(f"{CATALOG}: written again", err=True)
-    return _verify_info(info, level, db, pool, progress)
 
 
 def _print_problems(root: Path, problems: list[Problem], notes: list[Note], *, as_json: bool) -> None:
@@ -153,9 +165,9 @@ def _print_problems(root: Path, problems: list[Problem], notes: list[Note], *, a
         print_json({"problems": list(map(asdict, problems)), "notes": list(map(asdict, notes))})
     else:
         for problem in problems:
-            click.echo(str(problem), err=True)
+            click.echo(one_line(str(problem)), err=True)
         for path in dict.fromkeys(str(root / problem.file) for problem in problems if problem.shard):
-            click.echo(path)
+            click.echo(one_line(path))
 
 
 def _is_mendable(root: Path, problems: list[Problem]) -> bool:

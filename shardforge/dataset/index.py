@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shardforge.dataset.plan import PlannedShard, read_planned_rows
 from shardforge.dataset.receipt import Receipt
 from shardforge.dataset.tarwriter import MISSING
 from shardforge.files import atomic_write
+from shardforge.parquet import write_parquet
 from shardforge.tarfiles import BLOCK
 
 
@@ -56,9 +56,9 @@ def build_index(shard: PlannedShard, receipt: Receipt, plan_path: Path) -> pa.Ta
 
 def write_index(path: Path, shards: Iterable[pa.Table], schema: pa.Schema, scratch: Path) -> None:
     """Write the tables of a split's shards to `path`, one row group each, atomically."""
-    with atomic_write(path, scratch=scratch) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with atomic_write(path, scratch=scratch) as file, write_parquet(file, schema) as writer:
         for table in shards:
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
+            writer.write(table)
 
 
 def _data_offsets(sizes: np.ndarray) -> np.ndarray:

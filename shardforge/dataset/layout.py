@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ CARD = "README.md"
 CROISSANT = "croissant.json"
 #: Of the hidden files that the loader keeps beside shards; they are derived, and made anew when they are missing.
 INDEX_SUFFIX = ".shardforge-index"
+_SPLIT = re.compile(r"[a-z0-9_]+")
+_SHARD = re.compile(r"([a-z0-9_]+)/[A-Za-z0-9][A-Za-z0-9_-]*-\1-[0-9]{6,}\.tar")
 
 
 @dataclass(frozen=True)
@@ -75,19 +78,44 @@ class Layout:
         """Where repair moves tars that the manifest does not know."""
         return self.private / "set_aside"
 
+    @property
+    def indexes(self) -> Path:
+        """The index of each split."""
+        return self.out / "index"
+
+    @property
+    def receipts(self) -> Path:
+        """A receipt for each finished shard."""
+        return self.private / "shards"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where runs write and clear away, beside the folders of the splits."""
+        return self.private, self.receipts, self.scratch, self.set_aside, self.indexes
+
     def sizes(self, split: str) -> Path:
         """`{basename: samples}` of a split, for open_clip."""
         return self.out / split / SIZES
 
     def index(self, split: str) -> Path:
         """Offsets and sizes of a split's members."""
-        return self.out / "index" / f"{split}.parquet"
+        return self.indexes / f"{split}.parquet"
 
     def receipt(self, shard: str) -> Path:
         """What is known of a finished shard, `shard` being its path relative to the dataset folder."""
-        return self.private / "shards" / f"{Path(shard).name}.json"
+        return self.receipts / f"{Path(shard).name}.json"
 
 
 def shard_path(name: str, split: str, number: int) -> str:
     """Return a shard's path relative to the dataset folder, as it stands in the manifest."""
     return f"{split}/{name}-{split}-{number:06d}.tar"
+
+
+def is_shard_path(text: str) -> bool:
+    """Tell whether a text is one that `shard_path` returns."""
+    return _SHARD.fullmatch(text) is not None
+
+
+def is_split_name(text: str) -> bool:
+    """Tell whether a text can be the name of a split, and of its folder."""
+    return _SPLIT.fullmatch(text) is not None

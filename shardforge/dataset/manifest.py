@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ from shardforge.dataset.receipt import Receipt
 from shardforge.dataset.tarwriter import MISSING
 from shardforge.errors import ManifestError, ManifestMissingError
 from shardforge.files import atomic_write
+from shardforge.inside import leads_out
 
 SCHEMA = 1
 #: Names under which other tools look for our splits by default: birder trains on "training".
 ALIASES = {"training": "train"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LISTS = ("filenames", "shard_lengths")
 _TYPES: dict[str, tuple[type, ...]] = {
     "filenames": (str,),
@@ -107,11 +111,12 @@ def sizes_text(counts: dict[str, int]) -> bytes:
     return json.dumps(counts, indent=1).encode() + b"\n"
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path, *, trust: bool = False) -> Manifest:
     """Read `_info.json`, of ours or of any tool that writes the same splits.
 
     Raises:
-        ManifestError: it is missing, no JSON, or lacks what every reader needs.
+        ManifestError: it is missing, no JSON, lacks what every reader needs, or, unless it is to be trusted, names
+            files elsewhere.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -123,21 +128,41 @@ def read_manifest(path: Path) -> Manifest:
         raise ManifestError(f"{path}: cannot be read ({error.strerror}); give it read permission") from error
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: not JSON ({error}); restore it with `shardforge verify --repair`") from error
-    return Manifest(path, content, check_manifest(path, content))
+    return Manifest(path, content, check_manifest(path, content, folder=str(path.parent), trust=trust))
 
 
-def check_manifest(path: Path | str, content: Any) -> list[ShardEntry]:
+def check_manifest(path: Path | str, content: Any, *, folder: str, trust: bool = False) -> list[ShardEntry]:
     """Return the shards of a manifest's parsed content, without those of aliases; `path` is for messages.
 
+    Unless it is to be trusted, what it names must lie below `folder`, its own, which may be a URL.
+
     Raises:
-        ManifestError: it lacks what every reader needs.
+        ManifestError: it lacks what every reader needs, or names files elsewhere.
     """
     splits = content.get("splits") if isinstance(content, dict) else None
     if not isinstance(splits, dict) or not splits:
         raise ManifestError(f'{path}: has no "splits"; expected an object with a split each')
-    aliases = _read_ours(path, content.get("shardforge", {})).get("aliases", {})
+    ours = _read_ours(path, content.get("shardforge", {}))
     entries = {name: _read_split(path, name, split) for name, split in splits.items()}
-    return [entry for name, split in entries.items() if name not in aliases for entry in split]
+    named = [entry.path for split in entries.values() for entry in split] + list(ours.get("index", {}).values())
+    if ours.get("classes"):
+        named.append(ours["classes"].get("file", CLASSES))
+    require_below(path, named, folder, trust=trust)
+    return [entry for name, split in entries.items() if name not in ours.get("aliases", {}) for entry in split]
+
+
+def require_below(path: Path | str, named: Iterable[str], folder: str, *, trust: bool) -> None:
+    """Refuse names that lead out of the folder of the file at `path`, which has them, unless that is to be trusted.
+
+    Raises:
+        ManifestError: one of them does.
+    """
+    outside = next((name for name in named if leads_out(name, folder)), None) if not trust else None
+    if outside is not None:
+        raise ManifestError(
+            f"{path}: names {outside[:200]!r}, which may lie outside of its folder; if you know who made this file and "
+            "want that to be read, give --trust (trust=True in Python)"
+        )
 
 
 def _read_ours(path: Path | str, ours: Any) -> dict[str, Any]:
@@ -146,8 +171,8 @@ def _read_ours(path: Path | str, ours: Any) -> dict[str, Any]:
         raise ManifestError(f'{path}: "shardforge" must be an object')
     for name in ("aliases", "index"):
         table = ours.get(name, {})
-        if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-            raise ManifestError(f'{path}: "{name}" of "shardforge" must be an object of texts')
+        if not isinstance(table, dict) or not all(map(_is_file_name, table.values())):
+            raise ManifestError(f'{path}: "{name}" of "shardforge" must be an object of names')
     members = ours.get("members", [])
     if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
         raise ManifestError(f'{path}: "members" of "shardforge" must be a list of texts')
@@ -184,8 +209,9 @@ def _split_entry(name: str, shards: list[Receipt]) -> dict[str, Any]:
 
 
 def _is_file_name(text: Any) -> bool:
+    """Tell whether a value is a name that a file can have and that can stand on a line."""
     try:
-        return isinstance(text, str) and b"\0" not in os.fsencode(text) and bool(text)
+        return isinstance(text, str) and bool(os.fsencode(text)) and not _CONTROL.search(text)
     except UnicodeEncodeError:
         return False
 
@@ -198,8 +224,10 @@ def _read_split(path: Path | str, name: str, split: Any) -> list[ShardEntry]:
     for part, values in lists.items():
         if not isinstance(values, list) or len(values) != count:
             raise ManifestError(f"{path}: split {name} has {count} filenames but not as many {part}")
-        if not all(isinstance(value, _TYPES[part]) for value in values):
+        if not all(type(value) in _TYPES[part] for value in values):
             raise ManifestError(f"{path}: split {name}: {part} must be all of one type, {_TYPES[part][0].__name__}")
+        if any(isinstance(value, int) and value < 0 for value in values):
+            raise ManifestError(f"{path}: split {name}: {part} holds a number below 0")
     if not all(_is_file_name(filename) for filename in split["filenames"]):
         raise ManifestError(f"{path}: split {name}: filenames holds one that cannot be a file's name")
     return [ShardEntry(name, *values) for values in zip(*lists.values(), strict=True)]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from shardforge.errors import UsageError
-from shardforge.images.convert import Conversion
+from shardforge.dataset.defaults import default_of
+from shardforge.errors import DatasetError, UsageError
+from shardforge.images.convert import Conversion, choose_codec, codec_versions
 from shardforge.mapping import Mapping
 from shardforge.records import RANKS
 from shardforge.splits.request import PRETRAIN
@@ -20,6 +23,12 @@ TEXT_COLUMNS = ("label", "group_id", *RANKS, "common_name", "license", "author",
 #: What may become of records without a class.
 UNLABELLED = ("leave-out", "keep", "pretrain")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+#: The options of 0.1.0, whose plans and digests hold them all; later ones stand there where they are asked for.
+_FIRST = (
+    *("name", "conversion", "splits", "split_run", "seed", "label", "unlabelled", "members", "caption", "texts"),
+    *("shard_samples", "shard_bytes", "encoder"),
+)
+_FIRST_OF_CONVERSION = ("size", "resize", "upscale", "format", "quality", "max_pixels", "passthrough", "codec")
 _MOST_LETTERS = 100
 
 
@@ -95,18 +104,95 @@ class WriteOptions:
         return (self.conversion.format, *self.members_of(split))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the options as they stand in plan and manifest."""
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]
+        """Return the options as they stand in manifest and digests.
+
+        Those that 0.1.0 did not have are left out at their defaults: a dataset keeps its digests when there are more.
+        """
+        first, later = self.to_stored()
+        return first | later | {"conversion": first["conversion"] | later.get("conversion", {})}
+
+    def to_stored(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the options as they stand in a plan: those that 0.1.0 reads, and apart from them the later ones."""
+        values = json.loads(json.dumps(asdict(self)))
+        conversion = values.pop("conversion")
+        first = values | {"conversion": {name: conversion[name] for name in _FIRST_OF_CONVERSION}}
+        later = _leave_out_defaults(values, type(self), _FIRST)
+        if asked := _leave_out_defaults(conversion, type(self.conversion), _FIRST_OF_CONVERSION):
+            later["conversion"] = asked
+        return {name: first[name] for name in _FIRST}, later
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> WriteOptions:
-        """Return the options that `to_json` wrote."""
-        conversion = dict(values["conversion"])
-        if conversion["size"] is not None:
-            conversion["size"] = tuple(conversion["size"])
-        rest: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        rest["conversion"] = Conversion(**conversion)
-        return cls(**rest)
+    def from_json(cls, values: dict[str, Any], later: dict[str, Any] | None = None) -> WriteOptions:
+        """Return the options that `to_json` gave, or `to_stored`.
+
+        Raises:
+            LookupError, TypeError, ValueError, UsageError: they are none.
+        """
+        conversion = values["conversion"] | (later or {}).get("conversion", {})
+        merged = values | (later or {}) | {"conversion": Conversion(**_check_types(conversion, Conversion))}
+        return cls(**_check_types(merged, cls))
+
+
+def require_encoder(options: WriteOptions, path: str) -> None:
+    """Refuse to write the shard at `path` by another converter than the rest of its dataset, where that is recorded.
+
+    Raises:
+        DatasetError: the shard cannot be made as planned; the message says what differs.
+        UsageError: the codec is not installed.
+    """
+    planned, here = options.encoder, codec_versions(choose_codec(options.conversion.codec))
+    if not planned or planned == here:
+        return
+    names = dict.fromkeys([*planned, *here])
+    changed = [
+        f"{name} {planned.get(name, 'none')}, here {here.get(name, 'none')}"
+        for name in names
+        if planned.get(name) != here.get(name)
+    ]
+    raise DatasetError(
+        f"{path}: has to be written, and its dataset was converted otherwise than this installation does "
+        f"({'; '.join(changed)}); write all of it anew with --replace, or install what it was written with"
+    )
+
+
+def _leave_out_defaults(values: dict[str, Any], kind: type[Any], known: Sequence[str]) -> dict[str, Any]:
+    """Return the values that are neither of fields that are `known` nor what their fields have by default."""
+    defaults = {field.name: default_of(field) for field in fields(kind) if field.name not in known}
+    return {
+        name: values[name]
+        for name, default in defaults.items()
+        if default is MISSING or values[name] != json.loads(json.dumps(default))
+    }
+
+
+def _check_types(values: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """Return values as the fields of a dataclass have them, lists as tuples.
+
+    Raises:
+        TypeError: one is of another type than its field.
+    """
+    hints = get_type_hints(kind)
+    made = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    for name, value in made.items():
+        if name not in hints:
+            raise TypeError(f"{name} is no option of this version")
+        if not _has_type(value, hints[name]):
+            raise TypeError(f"{name} is {value!r:.50}")
+    return made
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind is Literal:
+        return value in parts
+    if kind in (Union, UnionType):
+        return any(_has_type(value, part) for part in parts)
+    if kind is tuple:
+        each = parts[:1] * len(value) if isinstance(value, tuple) and parts[-1] is ... else parts
+        return isinstance(value, tuple) and len(value) == len(each) and all(map(_has_type, value, each))
+    if kind is dict:
+        return isinstance(value, dict) and all(_has_type(item, parts[1]) for item in value.values())
+    return type(value) is kind
 
 
 def default_label(mapping: Mapping) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import Any
 
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.manifest import read_manifest
+from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.plan import Plan, read_plan
-from shardforge.errors import DatasetError, ManifestError, UsageError
+from shardforge.errors import DatasetError, ManifestError, NewerFormError, UsageError
 from shardforge.files import explain_os_error
 from shardforge.paths import require_text
 
@@ -34,6 +38,19 @@ def check_place(layout: Layout) -> None:
         )
 
 
+def settle_options(layout: Layout, wished: WriteOptions) -> WriteOptions:
+    """Return the options to go on with: those of the dataset there, where no more than its converter is another one.
+
+    So an upgrade of this package, or of the libraries that it encodes with, makes no other dataset of one that was
+    begun before: its finished shards stay. Options that it did not know yet count as their defaults.
+
+    Raises:
+        NewerFormError: a newer release wrote what is there.
+    """
+    there = _find_options(layout)
+    return there if there is not None and replace(wished, encoder=there.encoder) == there else wished
+
+
 def check_same(layout: Layout, proposed: Plan) -> None:
     """Look whether the dataset that was begun there is the one that is proposed.
 
@@ -41,16 +58,19 @@ def check_same(layout: Layout, proposed: Plan) -> None:
 
     Raises:
         UsageError: it is another one; the message says how they differ.
+        NewerFormError: a newer release wrote it.
     """
     try:
         there = read_plan(layout.plan)
+    except NewerFormError:
+        raise
     except DatasetError as error:
         if _recorded_plan(layout) in (None, proposed.sha256):
             return
         raise UsageError(f"{error}, with --replace: the dataset there is another one") from error
     if there.sha256 == proposed.sha256:
         return
-    old, new = _flatten(there.options.to_json()), _flatten(proposed.options.to_json())
+    old, new = (_flatten(json.loads(json.dumps(asdict(plan.options)))) for plan in (there, proposed))
     changed = [
         f"{name.replace('_', ' ')} {_show(old.get(name))}, now {_show(value)}"
         for name, value in new.items()
@@ -72,6 +92,18 @@ def _recorded_plan(layout: Layout) -> str | None:
         return read_manifest(layout.manifest).ours.get("plan_sha256")
     except ManifestError:
         return None
+
+
+def _find_options(layout: Layout) -> WriteOptions | None:
+    """Return the options of the dataset there by its plan, or where that is lost by its manifest."""
+    try:
+        return read_plan(layout.plan).options
+    except NewerFormError:
+        raise
+    except DatasetError:
+        with suppress(ManifestError, UsageError, LookupError, TypeError, ValueError):
+            return WriteOptions.from_json(read_manifest(layout.manifest).ours["options"])
+    return None
 
 
 def _flatten(options: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from shardforge.dataset.images import Refused, convert_rows, is_back
 from shardforge.dataset.layout import Layout
+from shardforge.dataset.options import require_encoder
 from shardforge.dataset.plan import Plan, PlannedShard, read_plan_once, read_planned_rows
 from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.dataset.tarwriter import ShardWriter
@@ -122,6 +123,7 @@ def _may_gain(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard, 
 
 def _write(task: ShardTask, layout: Layout, plan: Plan, shard: PlannedShard) -> Receipt:
     options = plan.options
+    require_encoder(options, shard.path)
     members, extensions = options.members_of(shard.split), options.extensions_of(shard.split)
     texts = options.text_members
     rows = read_planned_rows(layout.plan, shard.row_group).to_pylist()

@@ -9,7 +9,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,17 +16,18 @@ from shardforge.dataset.budget import Budget
 from shardforge.dataset.classes import list_homonyms
 from shardforge.dataset.images import find_killers
 from shardforge.dataset.index import build_index, index_schema, write_index
-from shardforge.dataset.layout import INDEX_SUFFIX, Layout
+from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
 from shardforge.dataset.manifest import build_manifest, write_companions, write_manifest
 from shardforge.dataset.options import WriteOptions
-from shardforge.dataset.place import check_place, check_same
+from shardforge.dataset.place import check_place, check_same, settle_options
 from shardforge.dataset.plan import Plan, PlannedShard
 from shardforge.dataset.planning import write_plan
-from shardforge.dataset.receipt import Receipt, find_receipt, read_receipt
+from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.dataset.record import record_dataset
 from shardforge.dataset.shard import ShardResult, ShardTask, write_shard
 from shardforge.dataset.spellings import list_spellings
+from shardforge.dataset.stale import remove_stale
 from shardforge.errors import BudgetExceededError, DatasetError, UsageError
 from shardforge.executors import Executor
 from shardforge.files import explain_os_error
@@ -92,7 +92,7 @@ def prepare_plan(mapping: MappingDatabase, out: Path, options: WriteOptions, *, 
         raise explain_os_error(error, layout.scratch) from error
     proposed = layout.scratch / f"plan.{os.uname().nodename}.{os.getpid()}.parquet"
     try:
-        plan = write_plan(mapping, options, proposed)
+        plan = write_plan(mapping, options if replace else settle_options(layout, options), proposed)
         if not replace:
             check_same(layout, plan)
         os.replace(proposed, layout.plan)
@@ -205,7 +205,7 @@ def write_dataset(
         )
         if part is None:
             receipts = finish_dataset(out, plan, progress=progress)
-            _remove_stale(layout, plan)
+            remove_stale(layout, plan)
             shutil.rmtree(layout.scratch, ignore_errors=True)
             with open_mapping(db, write=True) as mapping:
                 report.outcomes = record_dataset(mapping, layout, plan, receipts, progress=progress)
@@ -261,24 +261,6 @@ def _finished(layout: Layout, shard: PlannedShard) -> Receipt:
     if receipt is None:
         raise DatasetError(f"{layout.out / shard.path}: is not written yet; run `shardforge write` without --shards")
     return receipt
-
-
-def _remove_stale(layout: Layout, plan: Plan) -> None:
-    """Remove what an earlier plan of this dataset wrote and this one does not have (after --replace)."""
-    planned = {shard.path for shard in plan.shards}
-    for place in layout.private.joinpath("shards").glob("[!.]*.json"):
-        receipt = read_receipt(place)
-        if receipt is not None and receipt.path not in planned:
-            shard = layout.out / receipt.path
-            for file in (shard, *shard.parent.glob(f".*{INDEX_SUFFIX}")):
-                file.unlink(missing_ok=True)
-            place.unlink()
-    for index in layout.out.joinpath("index").glob("*.parquet"):
-        if index.stem not in plan.splits:
-            index.unlink()
-            layout.sizes(index.stem).unlink(missing_ok=True)
-            with suppress(OSError):  # someone else's files lie there, too
-                layout.sizes(index.stem).parent.rmdir()
 
 
 def _count_text(outcomes: Counter[str]) -> str:

@@ -44,7 +44,8 @@ class ShardDataset:
     and makes uint8 arrays of shape [3, height, width]; any other callable gets the PIL image.
 
     `inputs` is what `open_inputs` reads, or sets of shards that were opened before; shards behind URLs are read as
-    `remote` says: without it, whole and through the user's cache. A `torch.utils.data.DataLoader`
+    `remote` says: without it, whole and through the user's cache. A manifest may name files below its own folder, or
+    with `trust` anywhere. A `torch.utils.data.DataLoader`
     takes the dataset as it is. Picklable, safe after fork and spawn; torch itself is not needed.
 
     Attributes:
@@ -64,8 +65,9 @@ class ShardDataset:
         decode: bool = True,
         remote: RemoteOptions | None = None,
         check_sha256: bool = False,
+        trust: bool = False,
     ) -> None:
-        sets = _open_sets(inputs, split)
+        sets = _open_sets(inputs, split, trust)
         with Progress() as progress:
             self.index = open_index(sets, remote=remote, progress=progress, check_sha256=check_sha256)
         self.classes = sets[0].classes
@@ -91,6 +93,10 @@ class ShardDataset:
         if len(labels) != len(self):
             raise UsageError(f"{len(labels):,} labels for {len(self):,} samples; give one for each")
         self._labels = labels
+
+    def labels_of(self, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Return the class of each of these samples, -1 for none, without reading all labels."""
+        return self.index.labels_of(samples) if self._labels is None else self._labels[samples]
 
     @property
     def keys(self) -> Keys:
@@ -148,8 +154,8 @@ class ShardDataset:
                 raise missing_member()
             if not self.decode:
                 return data
-            if name == LABEL and self.labels[sample] >= 0:
-                return int(self.labels[sample])
+            if name == LABEL and (label := int(self.labels_of(np.array([sample]))[0])) >= 0:
+                return label
             if not is_image(name):
                 return decode_member(name, data)
             if isinstance(self.transform, BatchTransform):
@@ -179,9 +185,11 @@ class ShardDataset:
         return image
 
 
-def _open_sets(inputs: Place | Sequence[Place] | Sequence[ShardSet], split: str | None) -> Sequence[ShardSet]:
+def _open_sets(
+    inputs: Place | Sequence[Place] | Sequence[ShardSet], split: str | None, trust: bool
+) -> Sequence[ShardSet]:
     if isinstance(inputs, (str, Path)):
-        return (open_inputs(inputs, split=split),)
+        return (open_inputs(inputs, split=split, trust=trust),)
     sets = [part for part in inputs if isinstance(part, ShardSet)]
     if not sets:
         return (open_inputs([part for part in inputs if not isinstance(part, ShardSet)], split=split),)

@@ -30,20 +30,25 @@ from shardforge.tarfiles import find_compression
 
 
 def open_inputs(
-    inputs: Place | Sequence[Place], *, split: str | None = None, class_file: Place | None = None
+    inputs: Place | Sequence[Place],
+    *,
+    split: str | None = None,
+    class_file: Place | None = None,
+    trust: bool = False,
 ) -> ShardSet:
     """Return the shards that `inputs` name; several names are one list of tars.
 
     `split` may be left out where there is only one, and goes by either name of a split that has two (train, training).
-    `class_file` takes the place of the dataset's own.
+    `class_file` takes the place of the dataset's own. `trust` says that an `_info.json` may name files anywhere, and
+    not only below its own folder.
 
     Raises:
         UsageError: nothing is there, or there is no such split; the message lists those there.
-        ManifestError: an `_info.json` that lacks what every reader needs.
+        ManifestError: an `_info.json` that lacks what every reader needs, or names files elsewhere.
     """
     if isinstance(inputs, (str, Path)):
         text = normalise_place(inputs)
-        found = _choose_reader(text)(text, split)
+        found = _choose_reader(text)(text, split, trust)
     else:
         found = ShardSet(tuple(shard for place in inputs for shard in _read_tars(normalise_place(place))))
     found = replace(found, shards=tuple(shard for shard in found.shards if shard.samples != 0))
@@ -56,7 +61,7 @@ def open_inputs(
 
 
 def open_all_inputs(
-    inputs: Sequence[Place], *, splits: Sequence[str] = (), class_file: Place | None = None
+    inputs: Sequence[Place], *, splits: Sequence[str] = (), class_file: Place | None = None, trust: bool = False
 ) -> tuple[ShardSet, ...]:
     """Return one set of shards for each of several inputs that are read as one; one split for all of them, or one each.
 
@@ -69,7 +74,8 @@ def open_all_inputs(
         )
     each = splits if len(splits) == len(inputs) else [*splits, None][:1] * len(inputs)
     sets = tuple(
-        open_inputs(text, split=split, class_file=class_file) for text, split in zip(inputs, each, strict=True)
+        open_inputs(text, split=split, class_file=class_file, trust=trust)
+        for text, split in zip(inputs, each, strict=True)
     )
     for text, found in zip(inputs, sets, strict=True):
         if found.classes != sets[0].classes:
@@ -96,12 +102,12 @@ def check_size(size: int, samples: int, *, exact: bool) -> None:
         )
 
 
-def _choose_reader(text: str) -> Callable[[str, str | None], ShardSet]:
+def _choose_reader(text: str) -> Callable[[str, str | None, bool], ShardSet]:
     if text.startswith("pipe:"):
         raise UsageError(f"{hide_credentials(text)}: commands are not run; give the URL of the shards")
     name = _file_name(text)
     if name.endswith(".json"):
-        return read_description
+        return _read_manifest
     if name.endswith(".txt"):
         return _read_list
     if name.endswith(".tar") or "{" in text or "*" in text or (find_compression(name) and not Path(text).is_dir()):
@@ -114,26 +120,30 @@ def _read_tars(text: str) -> tuple[Shard, ...]:
         raise UsageError(
             f"{hide_credentials(text)}: stands in a list of tars, but names none; open each dataset by itself"
         )
-    return _read_names(text, None).shards
+    return _read_names(text, None, False).shards
 
 
-def _read_names(text: str, split: str | None) -> ShardSet:
+def _read_manifest(text: str, split: str | None, trust: bool) -> ShardSet:
+    return read_description(text, split, trust=trust)
+
+
+def _read_names(text: str, split: str | None, trust: bool) -> ShardSet:
     """Read a name, with braces or *; such names have no splits, so whichever is asked for is theirs."""
     return ShardSet(tuple(Shard(url) for url in _expand(text)))
 
 
-def _read_list(text: str, split: str | None) -> ShardSet:
+def _read_list(text: str, split: str | None, trust: bool) -> ShardSet:
     """Read a text file with a name a line; empty lines and those that start with # say nothing."""
     lines = [line.strip() for line in read_place(text).decode("utf-8", "surrogateescape").splitlines()]
     names = [join_place(folder_of(text), line) for line in lines if line and not line.startswith("#")]
     return ShardSet(tuple(Shard(url) for name in names for url in _expand(name)))
 
 
-def _read_folder(text: str, split: str | None) -> ShardSet:
+def _read_folder(text: str, split: str | None, trust: bool) -> ShardSet:
     """Read a dataset's folder: its `_info.json`, else the tars of the split's own folder, else those in it."""
     folder = text.rstrip("/") or "/"
     if exists(manifest := join_place(folder, MANIFEST)):
-        return read_description(manifest, split)
+        return read_description(manifest, split, trust=trust)
     names = [split, SAME_SPLITS.get(split, split)] if split else []
     for name in names:
         if tars := list_tars(join_place(folder, name)):

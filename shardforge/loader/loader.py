@@ -228,7 +228,7 @@ class ShardLoader:
         if self._maker.image is not None:
             columns[self._maker.image] = batch.images
         if self.dataset.decode:
-            columns[LABEL] = self.dataset.labels[samples].astype(np.int64)
+            columns[LABEL] = self.dataset.labels_of(samples).astype(np.int64)
         return tuple(self._to_tensor(columns[name]) for name in self.members)
 
     def _to_tensor(self, value: Any) -> Any:

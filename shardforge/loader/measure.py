@@ -39,11 +39,14 @@ def measure_loader(
     step_seconds: float,
     seconds: float,
     remote: RemoteOptions | None = None,
+    trust: bool = False,
 ) -> Measured:
     """Read shuffled batches for about `seconds`, epoch after epoch: crops of `side` pixels, or with None all bytes."""
     started = time.perf_counter()
     transform = None if side is None else RandomResizedCrop(side)
-    dataset = ShardDataset(inputs, split=split, transform=transform, decode=side is not None, remote=remote)
+    dataset = ShardDataset(
+        inputs, split=split, transform=transform, decode=side is not None, remote=remote, trust=trust
+    )
     opened = time.perf_counter()
     names = list(dataset.index.extensions) if side is None else [IMAGE]
     size = min(batch_size, len(dataset))

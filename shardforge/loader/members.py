@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from shardforge.loader.index import ShardIndex
+from shardforge.loader.index.pages import Int64Array
 from shardforge.samples import IMAGE_EXTENSIONS
 
-Int64Array = npt.NDArray[np.int64]
 #: A member's bytes for each sample, None where it has no such member.
 Column = list[bytes | None]
 
@@ -20,14 +19,20 @@ IMAGE = "image"
 
 def locate_members(index: ShardIndex, samples: Int64Array, name: str) -> tuple[Int64Array, Int64Array]:
     """Return the first byte and the size of each sample's member `name`, an extension or "image"; offset 0: none."""
+    return _pick(index, index.places(samples), name)[:2]
+
+
+def _pick(index: ShardIndex, places: Int64Array, name: str) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Return the first byte, the size and the CRC-32 of the member `name` of samples whose members lie in `places`."""
     if name != IMAGE:
-        return index.locate(samples, name)[1:]
-    offsets, sizes = np.zeros((2, len(samples)), np.int64)
-    for extension in filter(index.extensions.__contains__, IMAGE_EXTENSIONS):
-        _, found, found_sizes = index.locate(samples, extension)
-        sizes = np.where(offsets > 0, sizes, found_sizes)
-        offsets = np.where(offsets > 0, offsets, found)
-    return offsets, sizes
+        return index.pick(places, name)
+    extensions = [extension for extension in IMAGE_EXTENSIONS if extension in index.extensions]
+    offsets, sizes, crcs = index.pick(places, extensions[0])
+    for extension in extensions[1:]:
+        present = offsets > 0
+        others = index.pick(places, extension)
+        offsets, sizes, crcs = (np.where(present, *both) for both in zip((offsets, sizes, crcs), others, strict=True))
+    return offsets, sizes, crcs
 
 
 def read_members(index: ShardIndex, samples: Int64Array, names: Sequence[str]) -> list[Column]:
@@ -39,7 +44,10 @@ def read_members(index: ShardIndex, samples: Int64Array, names: Sequence[str]) -
     if not names:
         return []
     count = len(samples)
-    places = [locate_members(index, samples, name) for name in names]
-    offsets, sizes = (np.concatenate([np.empty(0, np.int64), *part]) for part in zip(*places, strict=True))
-    spans = index.reader.read_spans(np.tile(index.find_shards(samples), len(names)), offsets, sizes)
+    places = index.places(samples)
+    found = [_pick(index, places, name) for name in names]
+    offsets, sizes, crcs = (np.concatenate(part) for part in zip(*found, strict=True))
+    shards = np.concatenate([index.find_shards(samples)] * len(names))
+    known = np.where(index.know_crcs(shards), crcs, -1) if index.reader.storage.compares else None
+    spans = index.reader.read_spans(shards, offsets, sizes, known)
     return [spans[start : start + count] for start in range(0, count * len(names), count)]

@@ -24,10 +24,12 @@ class ShardSet:
     """The shards of one split, in the order that numbers their samples.
 
     `classes` names the labels where a class file is known; `split` is the shards' split in the `_info.json` that listed
-    them, and `index` the path or URL of the index that it names.
+    them, and `index` the path or URL of the index that it names. `root` is the folder of the file that listed them:
+    nothing is written beside shards that lie elsewhere.
     """
 
     shards: tuple[Shard, ...]
     classes: tuple[str, ...] | None = None
     split: str | None = None
     index: str | None = None
+    root: str | None = None

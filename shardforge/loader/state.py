@@ -1,14 +1,19 @@
-"""The state of a loader: all that another run needs to go on with the next batch, as plain JSON."""
+"""The state of a loader: all that another run needs to go on with the next batch, as plain JSON with a checksum."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardforge.errors import UsageError
 
-VERSION = 1
+VERSION = 2
+#: Of states that have no checksum yet.
+_FORMER = 1
+_CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True)
@@ -26,24 +31,29 @@ class LoaderState:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as the dict that `state_dict()` hands out."""
-        return {"version": VERSION, **asdict(self)}
+        state = {"version": VERSION, **asdict(self)}
+        return {**state, _CHECKSUM: _digest(state)}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> LoaderState:
         """Return the state that `to_dict` gave.
 
         Raises:
-            UsageError: it is of another version, or no such state.
+            UsageError: it is of another version, damaged, or no such state.
         """
         version = state.get("version") if isinstance(state, Mapping) else None
-        if version != VERSION:
+        if type(version) is not int or version not in (_FORMER, VERSION):
             raise UsageError(f"loader state: has version {version}, this version reads {VERSION}")
+        content = dict(state)
         try:
-            found = cls(**{name: value for name, value in state.items() if name != "version"})
-        except TypeError as error:
+            whole = version == _FORMER or content.pop(_CHECKSUM, None) == _digest(content)
+            found = cls(**{name: value for name, value in content.items() if name != "version"})
+        except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"loader state: {error}; give what state_dict() returned") from error
+        if not whole:
+            raise UsageError("loader state: is damaged (another checksum than it says); take an earlier one")
         counts = (found.epoch, found.step)
-        if not all(isinstance(count, int) and count >= 0 for count in counts) or not isinstance(found.schedule, dict):
+        if not all(type(count) is int and count >= 0 for count in counts) or not isinstance(found.schedule, dict):
             raise UsageError("loader state: epoch and step must be numbers from 0 on; give what state_dict() returned")
         return found
 
@@ -72,6 +82,12 @@ class LoaderState:
                 "batch size until the end of the epoch"
             )
         return LoaderState(fingerprint, schedule, self.epoch, step)
+
+
+def _digest(state: Mapping[str, Any]) -> str:
+    """Return the checksum of a state, the same before and after it has been JSON."""
+    plain = json.loads(json.dumps(dict(state)))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _compare(then: Any, now: Any, name: str = "") -> list[tuple[str, Any, Any]]:

@@ -1,4 +1,7 @@
-"""Checkpoints: all that a run needs to go on, in one file that is either whole or not there."""
+"""Checkpoints: all that a run needs to go on, in one file that is either whole or not there.
+
+torch.save gives each record of a file a CRC-32, which is compared before anything is loaded.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,16 @@ import torch
 
 from shardforge.errors import UsageError
 from shardforge.files import atomic_write
+from shardforge.train.records import check_records
 
 VERSION = 1
 #: What a run saves beside the version.
 _PARTS = {"epoch", "step", "about", "loader", "meter", "begin", "best", "model", "average", "optimiser", "scaler"}
 _NAME = re.compile(r"checkpoint_(\d+)(?:_(\d+))?\.pt")
+
+
+class DamagedCheckpointError(UsageError):
+    """A checkpoint was cut, or holds other bytes than were saved."""
 
 
 class Saved(NamedTuple):
@@ -33,12 +41,34 @@ def save_checkpoint(folder: Path, epoch: int, step: int, content: dict[str, Any]
     return path
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def check_checkpoint(path: Path) -> None:
+    """Compare a checkpoint with its checksums.
+
+    Raises:
+        DamagedCheckpointError: it is not as it was saved.
+        UsageError: it is not there, or cannot be read.
+    """
+    try:
+        check_records(path)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: there is no such checkpoint; see the folder for those there are") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); see to the file and its disk") from error
+    except ValueError as error:
+        raise DamagedCheckpointError(
+            f"{path}: no whole checkpoint ({error}); delete it, and --resume takes the one before"
+        ) from error
+
+
+def load_checkpoint(path: Path, *, checked: bool = False) -> dict[str, Any]:
     """Return what was saved; nothing but tensors and plain values is unpickled.
 
     Raises:
-        UsageError: the file is not there, damaged, or no checkpoint of ours.
+        UsageError: the file is not there, damaged (which is not looked for in one that was `checked`), or no checkpoint
+            of ours.
     """
+    if not checked:
+        check_checkpoint(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -62,21 +92,44 @@ def list_checkpoints(folder: Path) -> list[Saved]:
     return sorted(Saved(int(match[1]), int(match[2] or 0), path) for match, path in found)
 
 
-def find_checkpoint(folder: Path, epoch: int | None) -> Path:
-    """Return the latest checkpoint, or that of the end of an epoch.
+def find_checkpoint(folder: Path, epoch: int) -> Path:
+    """Return the checkpoint of the end of an epoch.
 
     Raises:
         UsageError: there is none.
     """
     saved = list_checkpoints(folder)
-    wanted = [one for one in saved if epoch is None or (one.epoch, one.step) == (epoch, 0)]
+    wanted = [one for one in saved if (one.epoch, one.step) == (epoch, 0)]
     if not wanted:
         known = ", ".join(str(one.epoch) for one in saved if not one.step) or "none"
         raise UsageError(
-            f"{folder}: no checkpoint{'' if epoch is None else f' of epoch {epoch}'} here (epochs there are: {known}); "
+            f"{folder}: no checkpoint of epoch {epoch} here (epochs there are: {known}); "
             "check --out, --tag and the names of network and encoder"
         )
     return wanted[-1].path
+
+
+def find_whole(folder: Path) -> tuple[Path, list[str]]:
+    """Return the latest checkpoint that is as it was saved, and of those after it why each is not.
+
+    Raises:
+        UsageError: there is none; the message is about the latest.
+    """
+    left: list[DamagedCheckpointError] = []
+    for one in reversed(list_checkpoints(folder)):
+        try:
+            check_checkpoint(one.path)
+        except DamagedCheckpointError as error:
+            left.append(error)
+        else:
+            return one.path, [str(error.__cause__) for error in left]
+    raise left[0] if left else UsageError(f"{folder}: no checkpoint here; check --out and --tag")
+
+
+def set_damaged_aside(folder: Path, whole: Path) -> list[Path]:
+    """Rename the checkpoints after the latest whole one to `.pt.damaged`: they would count as the latest."""
+    saved = [one.path for one in list_checkpoints(folder)]
+    return [path.rename(path.with_suffix(".pt.damaged")) for path in saved[saved.index(whole) + 1 :]]
 
 
 def set_aside(folder: Path, epoch: int) -> int:

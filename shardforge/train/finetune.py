@@ -145,6 +145,7 @@ def _open_data(settings: FinetuneSettings, size: int) -> tuple[ShardDataset, Sha
         shards=settings.wds,
         splits=settings.wds_training_split,
         class_file=settings.wds_class_file,
+        trust=settings.trust,
     )
     validation = open_validation(settings, size, class_file=settings.wds_class_file, classes=train.classes)
     return train, validation

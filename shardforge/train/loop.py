@@ -10,11 +10,13 @@ import torch
 from shardforge.errors import UsageError
 from shardforge.train.checkpoint import (
     find_checkpoint,
+    find_whole,
     list_checkpoints,
     load_checkpoint,
     prune_checkpoints,
     save_checkpoint,
     set_aside,
+    set_damaged_aside,
 )
 from shardforge.train.distributed import Ranks
 from shardforge.train.log import RunLog
@@ -160,8 +162,8 @@ class Trainer:
         """Go on where the options say; return the epoch that the schedule counts from."""
         settings = self.settings
         if settings.resume and list_checkpoints(self.folder):
-            path = find_checkpoint(self.folder, None)
-            content = load_checkpoint(path)
+            path = self._find_whole()
+            content = load_checkpoint(path, checked=True)
             self._restore(content)
             self.log.say(f"resumed from {path}: {self.epoch} epochs and {self.step} batches are done")
             return int(content["begin"])
@@ -175,6 +177,15 @@ class Trainer:
             self._best = content["best"]
             return int(content["begin"])
         return 0 if settings.load_scheduler else self.epoch
+
+    def _find_whole(self) -> Path:
+        """Return the latest whole checkpoint, the same for all ranks, and say which were left."""
+        found = find_whole(self.folder) if self.ranks.first else None
+        path, left = next(one for one in self.ranks.gather(found) if one is not None)
+        if self.ranks.first:
+            for why, place in zip(reversed(left), set_damaged_aside(self.folder, path), strict=True):
+                self.log.say(f"left {place.with_suffix('')}: {why}; it is {place.name} now")
+        return Path(path)
 
     def _leave_other_run(self) -> None:
         """See that `--resume` will not take another run's checkpoints for those of this one.

@@ -48,7 +48,12 @@ class MimTask:
         self._colours = Colours(settings.rgb_mode).to(ranks.device)
         transform = training_transform(settings, self._spec.size[0])
         dataset = open_dataset(
-            settings.data_path, transform, info=settings.wds_info, shards=settings.wds, splits=settings.wds_split
+            settings.data_path,
+            transform,
+            info=settings.wds_info,
+            shards=settings.wds,
+            splits=settings.wds_split,
+            trust=settings.trust,
         )
         self.loader = training_loader(dataset, settings, ranks, members=("image", "sample"), samples=settings.wds_size)
         self._neighbours = open_neighbours(settings, ranks, self._colours, self._spec.size[0])

@@ -44,6 +44,7 @@ class Neighbours:
             shards=settings.wds,
             splits=settings.training_splits,
             class_file=class_file,
+            trust=settings.trust,
         )
         asked = open_validation(settings, size, class_file=class_file, classes=known.classes)
         self._classes = _count_classes(known, asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from shardforge.train.encoders.features import classifier_names
 from shardforge.train.probe import fold_norms
 
 _ABOUT = "shardforge"
+#: In the metadata, too: the CRC-32 of names, types, shapes and numbers, and of what is said about them.
+_CRC = "shardforge.crc32"
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class Fitted:
 
 def write_weights(path: Path, state: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Write tensors and what is to be known about them."""
+    said = json.dumps(about)
     with atomic_write(path) as file:
-        file.write(save(state, {_ABOUT: json.dumps(about)}))
+        file.write(save(state, {_ABOUT: said, _CRC: _crc(state, said)}))
 
 
 def read_weights(path: Path) -> Weights:
@@ -62,8 +66,20 @@ def read_weights(path: Path) -> Weights:
     if path.suffix == ".pt":
         return _read_checkpoint(path)
     with _open(path) as file:
-        about = _parse_about(file.metadata())
-        return Weights(path, {name: file.get_tensor(name) for name in file.keys()}, about)  # noqa: SIM118
+        metadata = file.metadata() or {}
+        about = _parse_about(metadata)
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if _CRC in metadata and metadata[_CRC] != _crc(state, metadata.get(_ABOUT, "")):
+            raise ValueError("it is damaged: its checksum is not the one that it says")
+        return Weights(path, state, about)
+
+
+def _crc(state: dict[str, Tensor], about: str) -> str:
+    crc = zlib.crc32(about.encode())
+    for name, value in sorted(state.items()):
+        crc = zlib.crc32(f"{name}{value.dtype}{tuple(value.shape)}".encode(), crc)
+        crc = zlib.crc32(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data, crc)
+    return f"{crc:08x}"
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -9,10 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from shardforge.dataset.index import build_index
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.manifest import (
     Manifest,
@@ -26,18 +22,22 @@ from shardforge.dataset.plan import Plan, read_plan
 from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.errors import DatasetError, ManifestError, ManifestMissingError
 from shardforge.executors import Executor
+from shardforge.inside import are_one_file, fold_name, leads_out
 from shardforge.verify.checks import run_checks
+from shardforge.verify.index import check_index, compare_index
 from shardforge.verify.problems import Problem
 from shardforge.verify.shard import ShardCheck, ShardFindings
 
 ProgressCall = Callable[[str, int, int], None]
 
 
-def verify_dataset(path: Path, level: str, executor: Executor, *, progress: ProgressCall) -> list[Problem]:
+def verify_dataset(
+    path: Path, level: str, executor: Executor, *, progress: ProgressCall, trust: bool = False
+) -> list[Problem]:
     """Return the problems of the dataset whose manifest is at `path`, in the order of manifest and shards.
 
     With the plan that `shardforge write` leaves beside its shards, the manifest is compared with what it should say;
-    without one (a manifest that another tool wrote) with itself.
+    without one (a manifest that another tool wrote) with itself. Only with `trust` it may name files elsewhere.
 
     Raises:
         ManifestError: the manifest is missing or damaged, and there is no plan to replace it.
@@ -48,7 +48,7 @@ def verify_dataset(path: Path, level: str, executor: Executor, *, progress: Prog
     expected = build_manifest(plan, receipts) if plan is not None and receipts is not None else None
     problems: list[Problem] = []
     try:
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, trust=trust)
         if expected is not None:
             problems += _compare(path.name, manifest.content, expected)
         else:
@@ -62,9 +62,10 @@ def verify_dataset(path: Path, level: str, executor: Executor, *, progress: Prog
     if expected is not None:
         manifest = _from_content(path, expected)
     problems += check_companions(layout, manifest, plan)
-    problems += check_index(layout, manifest)
+    unread = list(check_index(layout, manifest))
+    problems += unread
     if plan is not None and receipts is not None:
-        problems += compare_index(layout, plan, receipts)
+        problems += compare_index(layout, plan, receipts, known=unread)
     problems += _check_extra(layout, manifest)
     return problems + _verify_shards(layout, manifest, level, executor, progress)
 
@@ -166,60 +167,16 @@ def _read_bytes(path: Path) -> bytes | None:
         return None
 
 
-def check_index(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
-    """Compare the rows of each split's index with the manifest's numbers of samples; look for keys that occur twice."""
-    for split, file in manifest.ours.get("index", {}).items():
-        lengths = [entry.samples for entry in manifest.shards if entry.split == split]
-        try:
-            with pq.ParquetFile(layout.out / file) as index:
-                found = [index.metadata.row_group(i).num_rows for i in range(index.num_row_groups)]
-                keys = index.read(["key"])["key"]
-        except FileNotFoundError:
-            yield Problem("index_missing", file, shard=False)
-            continue
-        except (OSError, pa.ArrowException, KeyError) as error:
-            yield Problem("index_value", file, found=str(error), shard=False)
-            continue
-        if found != lengths:
-            yield Problem("index_value", file, "", f"{sum(lengths)} samples", f"{sum(found)}", shard=False)
-        twice = len(keys) - len(keys.unique())
-        if twice:
-            yield Problem("key_twice", file, found=f"{twice} keys more than once", shard=False)
-
-
-def compare_index(layout: Layout, plan: Plan, receipts: list[Receipt]) -> Iterator[Problem]:
-    """Compare each split's index, value by value, with plan and receipts; name the first difference in each shard."""
-    groups = dict.fromkeys(plan.splits, -1)
-    for shard, receipt in zip(plan.shards, receipts, strict=True):
-        groups[shard.split] += 1
-        expected = build_index(shard, receipt, layout.plan)
-        try:
-            with pq.ParquetFile(layout.index(shard.split)) as index:
-                found = index.read_row_group(groups[shard.split])
-        except (OSError, pa.ArrowException, IndexError):
-            continue  # `check_index` says what is wrong with the file as a whole
-        if not found.equals(expected):
-            yield _first_difference(str(layout.index(shard.split).relative_to(layout.out)), expected, found)
-
-
-def _first_difference(file: str, expected: pa.Table, found: pa.Table) -> Problem:
-    for name in expected.column_names:
-        if name not in found.column_names:
-            return Problem("index_value", file, name, "a column", "none", shard=False)
-        pairs = zip(expected["key"], expected[name], found[name], strict=False)
-        for key, one, other in pairs:
-            if one != other:
-                return Problem("index_value", file, f"{name} of {key}", str(one), str(other), shard=False)
-    names = ", ".join(expected.column_names)
-    return Problem("index_value", file, "", f"the columns {names}", ", ".join(found.column_names), shard=False)
-
-
 def _check_extra(layout: Layout, manifest: Manifest) -> Iterator[Problem]:
-    known = {layout.out / entry.path for entry in manifest.shards}
-    for folder in sorted({tar.parent for tar in known}):
-        for tar in sorted(folder.glob("*.tar")):
-            if tar not in known:
-                yield Problem("shard_extra", os.path.relpath(tar, layout.out))
+    """Yield the tars that lie beside those of the manifest, in the folders of this dataset alone."""
+    named = {os.path.normpath(entry.path) for entry in manifest.shards if not leads_out(entry.path, "")}
+    known = {fold_name(path): path for path in named}
+    for folder in sorted({os.path.dirname(path) for path in named}):
+        for tar in sorted(layout.out.joinpath(folder).glob("*.tar")):
+            path = os.path.relpath(tar, layout.out)
+            twin = known.get(fold_name(path))
+            if path not in named and (twin is None or not are_one_file(tar, layout.out / twin)):
+                yield Problem("shard_extra", path)
 
 
 def _verify_shards(

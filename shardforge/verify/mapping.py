@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shardforge.dataset.manifest import Manifest
 from shardforge.mapping import Mapping
+from shardforge.parquet import ParquetTable
 from shardforge.reasons import MEANING, PASSING
 from shardforge.splits.checks import INTEGRITY_CHECKS, check_mapping
 from shardforge.verify.problems import Problem
@@ -76,7 +76,7 @@ def _load_packed(mapping: Mapping, manifest: Manifest) -> None:
     mapping.execute("CREATE TEMP TABLE packed (key VARCHAR, split VARCHAR, shard INTEGER, position INTEGER)")
     for split, file in manifest.ours.get("index", {}).items():
         place = Path(manifest.path.parent, file)
-        with pq.ParquetFile(place) as index:
-            for group in range(index.num_row_groups):
-                rows = index.read_row_group(group, ["key", "shard", "position"])
+        with ParquetTable(place) as index:
+            for group in range(len(index.lengths)):
+                rows = index.read(group, ["key", "shard", "position"])
                 mapping.insert("packed", rows.append_column("split", [[split] * rows.num_rows]))

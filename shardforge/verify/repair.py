@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from shardforge.dataset.images import Refusal, Refused
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
 from shardforge.dataset.manifest import read_manifest
@@ -14,8 +16,9 @@ from shardforge.dataset.plan import Plan, PlannedShard, read_plan
 from shardforge.dataset.receipt import find_receipt, read_receipt
 from shardforge.dataset.shard import ShardTask, write_shard
 from shardforge.dataset.write import finish_dataset
-from shardforge.errors import ManifestError, ShardforgeError
+from shardforge.errors import DatasetError, ManifestError, ShardforgeError
 from shardforge.executors import Executor
+from shardforge.inside import move_inside
 from shardforge.verify.problems import Problem
 
 ProgressCall = Callable[[str, int, int], None]
@@ -53,10 +56,22 @@ def repair_dataset(path: Path, problems: Sequence[Problem], executor: Executor, 
 
 
 def _set_aside(layout: Layout, file: str) -> str:
-    target = layout.set_aside / file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(layout.out / file, target)
-    return f"{file}: moved to {target.relative_to(layout.out)}"
+    """Move a tar that the manifest does not know out of the way; return a line that says where it is, or why not."""
+    place = next(name for name in _number(layout.set_aside / file) if not os.path.lexists(name))
+    target = place.relative_to(layout.out)
+    try:
+        move_inside(layout.out, file, target)
+    except DatasetError as error:
+        return str(error)
+    except OSError as error:
+        return f"{file}: cannot be moved to {target} ({error.strerror}); see that this user may write there"
+    return f"{file}: moved to {target}"
+
+
+def _number(path: Path) -> Iterator[Path]:
+    """Yield a path and others like it."""
+    yield path
+    yield from (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
 
 
 def _write_again(
@@ -66,7 +81,14 @@ def _write_again(
     known = _known_checksums(layout)
     threads = max(1, executor.workers)
     tasks = [
-        ShardTask(str(layout.out), shard.row_group, shard.digest, threads, expected_sha256=known.get(shard.path))
+        ShardTask(
+            str(layout.out),
+            shard.row_group,
+            shard.digest,
+            threads,
+            expected_sha256=known.get(shard.path),
+            refused=_list_refused(layout, shard),
+        )
         for shard in shards
     ]
     failures = []
@@ -77,6 +99,14 @@ def _write_again(
             result.unwrap()
         progress("repair", done, len(tasks))
     return failures
+
+
+def _list_refused(layout: Layout, shard: PlannedShard) -> Refused:
+    """Return the images that the shard was written without: those that are back since would give other bytes."""
+    receipt = find_receipt(layout, shard)
+    if receipt is None:
+        return {}
+    return {key: Refusal(reason, receipt.notes.get(key, "")) for key, reason in receipt.bad.items()}
 
 
 def _known_checksums(layout: Layout) -> dict[str, str]:

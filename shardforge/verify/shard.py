@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shardforge import reasons
 from shardforge.errors import ImageError
 from shardforge.executors.items import begin_item
 from shardforge.files import FileView, sha256_file
 from shardforge.images.convert import FORMATS, check_image, choose_codec
+from shardforge.parquet import ParquetTable
 from shardforge.samples import (
     LABEL,
     MOST_IMAGE,
@@ -120,17 +120,17 @@ def _explain(check: ShardCheck, path: Path, size: int) -> list[Problem]:
     problems: list[Problem] = []
     if check.index is not None:
         try:
-            rows = _open_index(check.index).read_row_group(check.row_group)
+            rows = _open_index(check.index).read(check.row_group)
             problems = diagnose_shard(path, check.file, expected_members(rows, check.extensions))
-        except (OSError, pa.ArrowException, KeyError):
+        except (OSError, pa.ArrowException, LookupError):
             problems = []  # a damaged index is a problem of its own, found by the driver
     problems = problems or _check_size(check, size)
     return problems or [Problem("shard_checksum", check.file, expected=f"sha256 {check.sha256}")]
 
 
 @lru_cache(maxsize=4)
-def _open_index(path: str) -> pq.ParquetFile:
-    return pq.ParquetFile(path)
+def _open_index(path: str) -> ParquetTable:
+    return ParquetTable(path)
 
 
 def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFindings:

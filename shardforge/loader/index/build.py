@@ -10,8 +10,8 @@ import numpy as np
 
 from shardforge.errors import DatasetError
 from shardforge.executors import Executor
-from shardforge.loader.index.cache import choose_place, identify, list_places, one_builder
-from shardforge.loader.index.file import Columns, join_rows, map_columns, write_columns
+from shardforge.loader.index.cache import choose_place, identify, list_places, one_builder, remove_former
+from shardforge.loader.index.file import OpenIndex, join_rows, open_columns, write_columns
 from shardforge.loader.index.rows import ShardRows
 from shardforge.loader.index.shard_index import ShardIndex
 from shardforge.loader.index.walk import walk_file, walk_shard
@@ -31,7 +31,7 @@ def open_index(
     progress: Progress | None = None,
     check_sha256: bool = False,
 ) -> ShardIndex:
-    """Map the index of the shards of `sets`, made anew when it is missing or of other shards.
+    """Open the index of the shards of `sets`, made anew when it is missing or of other shards.
 
     A shard is another one when its size changes, or its SHA-256 in the manifest, or else its time of change.
 
@@ -48,7 +48,7 @@ def open_index(
     stats = _stat_shards(shards, storage)
     versions = _tell_versions(shards, stats)
     identity = identify(urls)
-    places = list_places(urls)
+    places = list_places(sets)
     path, columns = _find_columns(places, identity, versions) or (choose_place(places), None)
     if columns is None:
         with one_builder(path.parent):
@@ -79,11 +79,11 @@ def _tell_versions(shards: Sequence[Shard], stats: np.ndarray) -> np.ndarray:
     return versions
 
 
-def _find_columns(places: list[Path], identity: str, versions: np.ndarray) -> tuple[Path, Columns] | None:
+def _find_columns(places: list[Path], identity: str, versions: np.ndarray) -> tuple[Path, OpenIndex] | None:
     """Return the first index file that describes the shards as they are now."""
     for path in places:
         try:
-            columns = map_columns(path)
+            columns = open_columns(path)
         except (OSError, DatasetError):  # none, or of another version: it is made anew
             continue
         if columns.identity == identity and np.array_equal(columns.versions, versions):
@@ -99,14 +99,15 @@ def _make_columns(
     storage: Storage,
     executor: Executor | None,
     progress: Progress | None,
-) -> Columns:
+) -> OpenIndex:
     rows = []
     for shard_rows in itertools.chain.from_iterable(_index_shards(shards, storage, executor) for shards in sets):
         rows.append(shard_rows)
         if progress is not None:
             progress("index", len(rows), len(versions))
     write_columns(path, join_rows(identity, versions, rows))
-    return map_columns(path)
+    remove_former(path)
+    return open_columns(path)
 
 
 def _index_shards(shards: ShardSet, storage: Storage, executor: Executor | None) -> Iterator[ShardRows]:

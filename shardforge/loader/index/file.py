@@ -1,68 +1,117 @@
-"""The index on disk: a header and arrays in the machine's own layout, to be mapped.
+"""The index on disk: a head that is read when it is opened, and sections of rows that are read as they are asked for.
 
     magic, format version      16 bytes
-    length of the description  4 bytes
-    CRC-32 of the description  4 bytes
-    description                JSON: samples, shards, extensions, identity; padded to 64 bytes
-    arrays                     each padded to 64 bytes, in the order of `_columns`
+    length of the head         8 bytes
+    CRC-32 of the head         4 bytes
+    head                       description in JSON, a NUL, and arrays: for each shard its first sample, its version and
+                               whether CRC-32s are known; the CRC-32 of each page; the first hash of each page of keys
+    labels                     for each sample its class, -1 for none
+    places                     for each sample, of each of its members in turn: block, size, CRC-32 where it is known
+    keys                       hash (two numbers, the lower half first) and sample, by ascending hash
 
-A sample takes 16 bytes and 8 more for each of its members; mapped pages are shared by all processes that read them.
+The numbers of the sections have 32 bits, those of the head are as `_list_head` says; all are little-endian. A sample
+takes 16 bytes and 12 more for each of its members, 8 where no CRC-32 is known.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
-import mmap
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from shardforge.errors import DatasetError
 from shardforge.files import atomic_write
-from shardforge.loader.index.rows import Extent, ShardRows
+from shardforge.loader.index.pages import IndexFile, PagedRows, Section, UInt32Array, iter_pages
+from shardforge.loader.index.rows import ShardRows
 
-_MAGIC = b"shardforge-idx\x00\x02"
-_PREFIX = "<II"
-_ALIGNMENT = 64
+MAGIC = b"shardforge-idx\x00\x03"
+_PREFIX = "<QI"
+_FIRST_BYTES = len(MAGIC) + struct.calcsize(_PREFIX)
+#: Bytes of pages that are kept in memory: of labels, places and keys.
+_BUDGETS = (4 << 20, 52 << 20, 8 << 20)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What an index file holds.
+    """What an index file is made of.
 
     Attributes:
         identity: hex digits that stand for the shards' names, in order.
         starts: first sample of each shard, and the number of samples at the end.
         versions: bytes of each shard and a number that changes with its content, shape [shards, 2].
+        checked: whether the CRC-32s of a shard's members are known.
         labels: class of each sample, -1 for none.
-        hashes: 64-bit hashes of the samples' keys, in ascending order.
-        order: the sample that each of `hashes` belongs to.
-        members: where the members lie, by extension.
+        keys: 64-bit hashes of the samples' keys in two halves, ascending, and the sample of each; shape [samples, 3].
+        extensions: those of the members.
+        places: block, size and CRC-32 (where any shard has them) of each member, shape [samples, members x 3 or 2].
     """
 
     identity: str
-    starts: np.ndarray
-    versions: np.ndarray
-    labels: np.ndarray
-    hashes: np.ndarray
-    order: np.ndarray
-    members: dict[str, Extent]
+    starts: npt.NDArray[np.int64]
+    versions: npt.NDArray[np.int64]
+    checked: npt.NDArray[np.bool_]
+    labels: npt.NDArray[np.int32]
+    keys: UInt32Array
+    extensions: tuple[str, ...]
+    places: UInt32Array
 
 
-def join_rows(identity: str, versions: np.ndarray, shards: list[ShardRows]) -> Columns:
+@dataclass(frozen=True)
+class OpenIndex:
+    """An index file that is open; attributes as those of `Columns`, its rows to be taken.
+
+    `hashes` holds the first hash of each page of `keys`.
+    """
+
+    identity: str
+    starts: npt.NDArray[np.int64]
+    versions: npt.NDArray[np.int64]
+    checked: npt.NDArray[np.bool_]
+    extensions: tuple[str, ...]
+    labels: PagedRows
+    places: PagedRows
+    keys: PagedRows
+    hashes: npt.NDArray[np.uint64]
+
+    @cached_property
+    def member_numbers(self) -> dict[str, tuple[int, int]]:
+        """For each extension, the first and the last of the numbers that `places` has for it."""
+        each = 3 if self.checked.any() else 2
+        return {name: (each * number, each * number + each - 1) for number, name in enumerate(self.extensions)}
+
+
+def join_rows(identity: str, versions: npt.NDArray[np.int64], shards: Sequence[ShardRows]) -> Columns:
     """Return the columns of all shards, one after another."""
     starts = np.cumsum([0, *(len(rows.labels) for rows in shards)], dtype=np.int64)
+    extensions = tuple(dict.fromkeys(extension for rows in shards for extension in rows.members))
+    checked = np.array([_has_crcs(rows) for rows in shards], np.bool_)
+    each = 3 if checked.any() else 2
+    places = np.zeros((starts[-1], each * len(extensions)), np.uint32)
+    for rows, (first, end) in zip(shards, itertools.pairwise(starts.tolist()), strict=True):
+        for number, extension in enumerate(extensions):
+            if extension in rows.members:
+                for part, values in enumerate(rows.members[extension][:each]):
+                    places[first:end, each * number + part] = 0 if values is None else values
     hashes = np.concatenate([np.empty(0, np.uint64), *(rows.hashes for rows in shards)])
-    order = np.argsort(hashes, kind="stable").astype(np.uint32)
-    extensions = dict.fromkeys(extension for rows in shards for extension in rows.members)
+    order = np.argsort(hashes, kind="stable")
+    keys = np.empty((len(hashes), 3), np.uint32)
+    keys[:, :2] = hashes[order].astype("<u8").view("<u4").reshape(-1, 2)
+    keys[:, 2] = order
     labels = np.concatenate([np.empty(0, np.int32), *(rows.labels for rows in shards)])
-    members = {extension: _join_extents(extension, shards) for extension in extensions}
-    return Columns(identity, starts, versions, labels, hashes[order], order, members)
+    return Columns(identity, starts, versions, checked, labels, keys, extensions, places)
+
+
+def read_hashes(keys: UInt32Array) -> npt.NDArray[np.uint64]:
+    """Return the hashes of rows of `keys`."""
+    return np.ascontiguousarray(keys[:, :2], "<u4").reshape(-1).view("<u8").astype(np.uint64, copy=False)
 
 
 def write_columns(path: Path, columns: Columns) -> None:
@@ -71,73 +120,104 @@ def write_columns(path: Path, columns: Columns) -> None:
     Raises:
         DatasetError: the disk is full or the place cannot be written.
     """
+    sections = [np.ascontiguousarray(columns.labels).view(np.uint32).reshape(-1, 1), columns.places, columns.keys]
+    crcs = [np.array([zlib.crc32(page) for page in iter_pages(rows)], np.uint32) for rows in sections]
+    first_keys = columns.keys[:: 1 << Section(0, *columns.keys.shape).shift]
     description = {
         "samples": len(columns.labels),
         "shards": len(columns.versions),
-        "extensions": list(columns.members),
+        "extensions": list(columns.extensions),
         "identity": columns.identity,
+        "numbers": columns.places.shape[1],
     }
-    text = json.dumps(description).encode()
-    arrays = [columns.starts, columns.versions, columns.labels, columns.hashes, columns.order]
-    arrays += [array for extent in columns.members.values() for array in extent]
+    arrays = [columns.starts, columns.versions, columns.checked, *crcs, read_hashes(first_keys)]
+    head = b"".join([json.dumps(description).encode(), b"\0", *_encode(arrays)])
     with atomic_write(path) as file:
-        _write_padded(file, _MAGIC + struct.pack(_PREFIX, len(text), zlib.crc32(text)) + text)
-        for array in arrays:
-            _write_padded(file, array.reshape(-1).view(np.uint8).data)
+        file.write(MAGIC + struct.pack(_PREFIX, len(head), zlib.crc32(head)) + head)
+        for rows in sections:
+            for page in iter_pages(rows):
+                file.write(page)
 
 
-def map_columns(path: Path) -> Columns:
-    """Map an index file.
+def open_columns(path: Path) -> OpenIndex:
+    """Open an index file.
 
     Raises:
-        DatasetError: it is not an index file of this version, or was cut.
+        DatasetError: it is not an index file of this version, or damaged.
         FileNotFoundError: there is none.
     """
+    file = IndexFile(path)
     try:
-        with open(path, "rb") as file:
-            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        described, end = _read_description(view)
-        arrays = list(_map_arrays(view, described, end))
-    except ValueError as error:
-        raise DatasetError(f"{path}: is not an index of this version, or damaged; delete it") from error
-    starts, versions, labels, hashes, order, *rest = arrays
-    extents = [Extent(blocks, sizes) for blocks, sizes in zip(rest[::2], rest[1::2], strict=True)]
-    members = dict(zip(described["extensions"], extents, strict=True))
-    return Columns(described["identity"], starts, versions.reshape(-1, 2), labels, hashes, order, members)
+        return _open(file)
+    except (ValueError, LookupError, TypeError, struct.error, RecursionError) as error:
+        raise file.explain("is not an index of this version, or damaged") from error
 
 
-def _write_padded(file: IO[bytes], data: bytes | memoryview) -> None:
-    file.write(data)
-    file.write(bytes(-len(data) % _ALIGNMENT))
+def _open(file: IndexFile) -> OpenIndex:
+    """Return what a file holds by its head.
 
-
-def _join_extents(extension: str, shards: list[ShardRows]) -> Extent:
-    parts = []
-    for rows in shards:
-        nothing = np.zeros(len(rows.labels), np.uint32)
-        parts.append(rows.members.get(extension, Extent(nothing, nothing)))
-    return Extent(np.concatenate([part.blocks for part in parts]), np.concatenate([part.sizes for part in parts]))
-
-
-def _read_description(view: mmap.mmap) -> tuple[dict[str, Any], int]:
-    """Return the description and where the arrays start."""
-    start = len(_MAGIC) + struct.calcsize(_PREFIX)
-    if len(view) < start or view[: len(_MAGIC)] != _MAGIC:
-        raise ValueError
-    length, checksum = struct.unpack(_PREFIX, view[len(_MAGIC) : start])
-    text = view[start : start + length]
-    if zlib.crc32(text) != checksum:
-        raise ValueError
+    Raises:
+        ValueError, ...: it is none.
+    """
+    prefix = _read(file, 0, min(_FIRST_BYTES, file.size))
+    if prefix[: len(MAGIC)] != MAGIC:
+        raise ValueError("another format")
+    length, crc = struct.unpack(_PREFIX, prefix[len(MAGIC) :])
+    if _FIRST_BYTES + length > file.size:
+        raise ValueError("cut")
+    head = _read(file, _FIRST_BYTES, length)
+    if zlib.crc32(head) != crc:
+        raise ValueError("other bytes than were written")
+    text, _, rest = head.partition(b"\0")
     described: dict[str, Any] = json.loads(text)
-    return described, start + length
-
-
-def _map_arrays(view: mmap.mmap, described: dict[str, Any], end: int) -> Iterator[np.ndarray]:
     samples, shards = described["samples"], described["shards"]
-    layout: list[tuple[str, int]] = [("<i8", shards + 1), ("<i8", 2 * shards), ("<i4", samples), ("<u8", samples)]
-    layout += [("<u4", samples)] * (1 + 2 * len(described["extensions"]))
+    sections: list[Section] = []
+    end = _FIRST_BYTES + length
+    for width in (1, described["numbers"], 3):
+        sections.append(Section(end, samples, width))
+        end += sections[-1].bytes
+    if end != file.size:
+        raise ValueError("of another length")
+    pages = [section.pages for section in sections]
+    starts, versions, checked, *crcs, hashes = _decode(rest, _list_head(shards, pages))
+    labels, places, keys = (
+        PagedRows(file, section, table, budget=budget)
+        for section, table, budget in zip(sections, crcs, _BUDGETS, strict=True)
+    )
+    extensions = tuple(described["extensions"])
+    shards_of = starts, versions.reshape(-1, 2), checked.astype(np.bool_)
+    return OpenIndex(described["identity"], *shards_of, extensions, labels, places, keys, hashes)
+
+
+def _has_crcs(rows: ShardRows) -> bool:
+    return bool(rows.members) and all(extent.crcs is not None for extent in rows.members.values())
+
+
+def _list_head(shards: int, pages: Sequence[int]) -> list[tuple[str, int]]:
+    """Return type and length of each array of the head."""
+    return [
+        ("<i8", shards + 1),
+        ("<i8", 2 * shards),
+        ("u1", shards),
+        *(("<u4", count) for count in pages),
+        ("<u8", pages[-1]),
+    ]
+
+
+def _encode(arrays: Iterable[npt.NDArray[Any]]) -> Iterator[bytes]:
+    for array in arrays:
+        yield array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+def _decode(data: bytes, layout: Sequence[tuple[str, int]]) -> Iterator[npt.NDArray[Any]]:
+    start = 0
     for dtype, count in layout:
-        end += -end % _ALIGNMENT
-        array = np.frombuffer(view, dtype, count, end) if count else np.empty(0, dtype)
-        yield array
-        end += array.nbytes
+        size = np.dtype(dtype).itemsize * count
+        yield np.frombuffer(data[start : start + size], dtype, count).astype(np.dtype(dtype).newbyteorder("="))
+        start += size
+
+
+def _read(file: IndexFile, offset: int, size: int) -> bytes:
+    buffer = bytearray(size)
+    file.read_into(memoryview(buffer), offset)
+    return bytes(buffer)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shardforge.errors import DatasetError
 from shardforge.loader.index.rows import NO_LABEL, ShardRows, make_extent
@@ -14,10 +13,11 @@ from shardforge.loader.network import Retries, describe_file, hide_credentials
 from shardforge.loader.places import is_remote
 from shardforge.loader.ranges import read_pieces
 from shardforge.loader.shards import Shard
+from shardforge.parquet import ParquetTable
 from shardforge.samples import hash_keys
 from shardforge.tarfiles import BLOCK
 
-_OFFSET, _SIZE = "_offset", "_size"  # null for a sample without the member
+_OFFSET, _SIZE, _CRC = "_offset", "_size", "_crc32"  # null for a sample without the member
 
 
 def read_rows(place: str, shards: Sequence[Shard]) -> Iterator[ShardRows]:
@@ -28,14 +28,15 @@ def read_rows(place: str, shards: Sequence[Shard]) -> Iterator[ShardRows]:
     """
     name = hide_credentials(place)
     try:
-        with pq.ParquetFile(_download(place) if is_remote(place) else place) as file:
-            columns = file.schema_arrow.names
+        with ParquetTable(_download(place) if is_remote(place) else place) as file:
+            columns = file.schema.names
             extensions = [column.removesuffix(_OFFSET) for column in columns if column.endswith(_OFFSET)]
             for shard in shards:
-                table = file.read_row_group(shard.row_group)
+                assert shard.row_group is not None  # or this index is not read
+                table = file.read(shard.row_group)
                 members = {
                     extension: make_extent(
-                        name, *(table[extension + part].fill_null(0).to_numpy() for part in (_OFFSET, _SIZE))
+                        name, *(table[extension + part].fill_null(0).to_numpy() for part in (_OFFSET, _SIZE, _CRC))
                     )
                     for extension in extensions
                 }

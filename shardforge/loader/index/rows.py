@@ -19,10 +19,14 @@ UInt32Array = npt.NDArray[np.uint32]
 
 
 class Extent(NamedTuple):
-    """Where a member lies in its shard: first block of its data, 0 where a sample lacks the member, and its bytes."""
+    """Where a member lies in its shard: first block of its data, 0 where a sample lacks the member, and its bytes.
+
+    `crcs` are the CRC-32s of its data, None where they are not known.
+    """
 
     blocks: UInt32Array
     sizes: UInt32Array
+    crcs: UInt32Array | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class ShardRows:
     members: dict[str, Extent]
 
 
-def make_extent(place: str, offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Extent:
+def make_extent(
+    place: str, offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64], crcs: UInt32Array | None = None
+) -> Extent:
     """Return where members lie whose data start at byte `offsets` of the shard `place`; offset 0: no member.
 
     Raises:
@@ -44,4 +50,4 @@ def make_extent(place: str, offsets: npt.NDArray[np.int64], sizes: npt.NDArray[n
         raise DatasetError(f"{place}: the data of a member does not start at a multiple of {BLOCK} bytes")
     if len(sizes) and (sizes.max() >= _LIMIT or offsets.max() >= _LIMIT * BLOCK):
         raise DatasetError(f"{place}: a member of 4 GiB or more, or beyond 2 TiB, cannot be indexed; write it smaller")
-    return Extent((offsets // BLOCK).astype(np.uint32), sizes.astype(np.uint32))
+    return Extent((offsets // BLOCK).astype(np.uint32), sizes.astype(np.uint32), crcs)

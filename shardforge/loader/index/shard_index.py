@@ -12,19 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from shardforge.errors import DatasetError
-from shardforge.loader.index.file import Columns, map_columns
+from shardforge.loader.index.file import OpenIndex, open_columns, read_hashes
+from shardforge.loader.index.pages import Int64Array
 from shardforge.loader.network import hide_credentials
 from shardforge.loader.storage import ShardReader
 from shardforge.samples import hash_keys, split_name
 from shardforge.tarfiles import BLOCK, TarError, iter_members
 
-Int64Array = npt.NDArray[np.int64]
 #: Where members lie: shard number, first byte and size of each; offset 0 where a sample lacks the member.
 Places = tuple[npt.NDArray[np.int32], Int64Array, Int64Array]
 
 
 class ShardIndex:
-    """A mapped index file and the shards that it describes; samples are numbered through all shards in order.
+    """An open index file and the shards that it describes; samples are numbered through all shards in order.
 
     Attributes:
         lengths: samples of each shard.
@@ -34,13 +34,14 @@ class ShardIndex:
         reader: reads the shards.
     """
 
-    def __init__(self, path: Path, columns: Columns, reader: ShardReader, sha256: Sequence[str | None]) -> None:
+    def __init__(self, path: Path, columns: OpenIndex, reader: ShardReader, sha256: Sequence[str | None]) -> None:
         self.path = path
         self.reader = reader
         self.lengths: Int64Array = np.diff(columns.starts)
         self.fingerprint = make_fingerprint(reader.urls, self.lengths, sha256)
-        self._versions = np.array(columns.versions)
+        self._versions = columns.versions
         self._columns = columns
+        self._labels: npt.NDArray[np.int32] | None = None
 
     @property
     def samples(self) -> int:
@@ -49,22 +50,62 @@ class ShardIndex:
 
     @property
     def labels(self) -> npt.NDArray[np.int32]:
-        """The class of each sample, -1 for none, mapped."""
-        return self._columns.labels
+        """The class of each sample, -1 for none: all of them, read when they are first asked for.
+
+        Raises:
+            DatasetError: the index is damaged.
+        """
+        if self._labels is None:
+            labels = self._columns.labels.read_all()[:, 0].view(np.int32)
+            labels.flags.writeable = False  # they are everybody's
+            self._labels = labels
+        return self._labels
+
+    def labels_of(self, samples: Int64Array) -> npt.NDArray[np.int32]:
+        """Return the class of each of these samples, -1 for none.
+
+        Raises:
+            DatasetError: the index is damaged.
+        """
+        if self._labels is not None:
+            return self._labels[samples]
+        return self._columns.labels.take(samples)[:, 0].view(np.int32)
 
     @property
     def extensions(self) -> tuple[str, ...]:
         """The extensions of all members."""
-        return tuple(self._columns.members)
+        return self._columns.extensions
 
     def locate(self, samples: Int64Array, extension: str) -> Places:
         """Return where the samples' members with this extension lie.
 
         Raises:
             KeyError: no sample has such a member.
+            DatasetError: the index is damaged.
         """
-        blocks, sizes = self._columns.members[extension]
-        return self.find_shards(samples), blocks[samples].astype(np.int64) * BLOCK, sizes[samples].astype(np.int64)
+        offsets, sizes, _ = self.pick(self.places(samples), extension)
+        return self.find_shards(samples), offsets, sizes
+
+    def places(self, samples: Int64Array) -> Int64Array:
+        """Return where all members of samples lie, for `pick`.
+
+        Raises:
+            DatasetError: the index is damaged.
+        """
+        return self._columns.places.take(samples).T.astype(np.int64, order="C")
+
+    def pick(self, places: Int64Array, extension: str) -> tuple[Int64Array, Int64Array, Int64Array]:
+        """Return first byte (0: none), size and CRC-32 (where shards know it) of the members with this extension.
+
+        Raises:
+            KeyError: no sample has such a member.
+        """
+        first, last = self._columns.member_numbers[extension]
+        return places[first] * BLOCK, places[first + 1], places[last]
+
+    def know_crcs(self, shards: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Tell of each shard, by its number, whether the CRC-32s of its members are known."""
+        return self._columns.checked[shards]
 
     def find_shards(self, samples: Int64Array) -> npt.NDArray[np.int32]:
         """Return the number of the shard that holds each sample."""
@@ -96,34 +137,66 @@ class ShardIndex:
         return found[0]
 
     def find_all(self, keys: Iterable[str]) -> Int64Array:
-        """Return the sample of each key, -1 for keys that are not there; by hashes of 64 bits, reading no shard."""
+        """Return the sample of each key, -1 for keys that are not there; by hashes of 64 bits, reading no shard.
+
+        Raises:
+            DatasetError: the index is damaged.
+        """
         wanted = hash_keys(keys)
-        hashes, order = self._columns.hashes, self._columns.order
-        if not len(hashes):
-            return np.full(len(wanted), -1, np.int64)
-        places = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
-        return np.where(hashes[places] == wanted, order[places], np.int64(-1)).astype(np.int64)
+        found = np.full(len(wanted), -1, np.int64)
+        # The first of equal hashes may stand at the end of the page before the first page that begins with it.
+        pages = np.searchsorted(self._columns.hashes, wanted)
+        self._find_in(np.maximum(pages - 1, 0), np.full(len(wanted), len(self._columns.hashes) > 0), wanted, found)
+        ends = np.append(self._columns.hashes, np.uint64(0))[pages]
+        self._find_in(pages, (found < 0) & (pages < len(self._columns.hashes)) & (ends == wanted), wanted, found)
+        return found
+
+    def _find_in(
+        self, pages: Int64Array, chosen: npt.NDArray[np.bool_], wanted: npt.NDArray[np.uint64], found: Int64Array
+    ) -> None:
+        """Fill in the samples of the chosen ones among hashes, each looked for in its page."""
+        rows = np.flatnonzero(chosen)
+        rows = rows[np.argsort(pages[rows], kind="stable")]
+        for part in np.split(rows, np.flatnonzero(np.diff(pages[rows])) + 1) if len(rows) else ():
+            keys = self._columns.keys.page(int(pages[part[0]]))
+            hashes = read_hashes(keys)
+            places = np.minimum(np.searchsorted(hashes, wanted[part]), len(hashes) - 1)
+            found[part] = np.where(hashes[places] == wanted[part], keys[places, 2], np.int64(-1))
 
     def find_repeated(self) -> Int64Array:
-        """Return the first sample of each key that occurs more than once in its shard, by hashes of 64 bits."""
-        hashes, order = self._columns.hashes, self._columns.order
+        """Return the first sample of each key that occurs more than once in its shard, by hashes of 64 bits.
+
+        Raises:
+            DatasetError: the index is damaged.
+        """
+        keys = self._columns.keys.read_all()
+        hashes, order = read_hashes(keys), keys[:, 2].astype(np.int64)
         equal = np.flatnonzero(hashes[1:] == hashes[:-1])
-        samples = order[equal].astype(np.int64)
+        samples = order[equal]
         shards = self.find_shards(samples)
-        near = shards == self.find_shards(order[equal + 1].astype(np.int64))
+        near = shards == self.find_shards(order[equal + 1])
         runs = np.stack([shards[near].astype(np.uint64), hashes[equal[near]]])
         first = np.unique(runs, axis=1, return_index=True)[1]
         return np.sort(samples[near][first])
 
     def _members_of(self, sample: int) -> list[tuple[int, int]]:
         """Return offset and size of each member that a sample has."""
-        extents = self._columns.members.values()
-        return [(int(blocks[sample]) * BLOCK, int(sizes[sample])) for blocks, sizes in extents if blocks[sample]]
+        places = self.places(np.array([sample]))[:, 0].tolist()
+        return [
+            (places[first] * BLOCK, places[first + 1])
+            for first, _ in self._columns.member_numbers.values()
+            if places[first]
+        ]
 
     def _find_hash(self, key: str) -> list[int]:
-        wanted = hash_keys([key])[0]
-        start, stop = (int(np.searchsorted(self._columns.hashes, wanted, side)) for side in ("left", "right"))
-        found: list[int] = self._columns.order[start:stop].tolist()
+        """Return the samples whose keys have the hash of this one."""
+        (wanted,) = hash_keys([key])
+        firsts = self._columns.hashes
+        found: list[int] = []
+        for page in range(max(0, int(firsts.searchsorted(wanted)) - 1), int(firsts.searchsorted(wanted, "right"))):
+            rows = self._columns.keys.page(page)
+            hashes = read_hashes(rows)
+            found += rows[hashes.searchsorted(wanted) : hashes.searchsorted(wanted, "right"), 2].tolist()
         return found
 
     def _read_long_key(self, shard: int, sample: int, offset: int, size: int) -> str:
@@ -141,11 +214,11 @@ class ShardIndex:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_columns": None}
+        return self.__dict__ | {"_columns": None, "_labels": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._columns = map_columns(self.path)
+        self._columns = open_columns(self.path)
         if not np.array_equal(self._columns.versions, self._versions):
             raise DatasetError(f"{self.path}: was made anew while it was in use; start the run again")
 

@@ -6,6 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from shardforge.errors import DatasetError
+
+
+class DamagedCopyError(DatasetError):
+    """A copy of a shard is damaged and was thrown away: opened again, the shard comes anew."""
+
 
 class ShardStat(NamedTuple):
     """What tells one state of a shard from another: its size in bytes and its time of change in ns.
@@ -23,9 +29,13 @@ def number_of(version: str) -> int:
 
 
 class ShardFile(Protocol):
-    """An open shard. Any number of threads may read it at once; it closes when nothing refers to it any more."""
+    """An open shard. Any number of threads may read it at once; it closes when nothing refers to it any more.
+
+    `compares` says that its bytes come from somebody else: they are to be compared with the CRC-32s that are known.
+    """
 
     stat: ShardStat
+    compares: bool
 
     def read(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
         """Return the bytes of each span, offsets ascending.
@@ -42,6 +52,11 @@ class Storage(Protocol):
     @property
     def max_open(self) -> int:
         """Shards that a process should have open at a time."""
+        ...
+
+    @property
+    def compares(self) -> bool:
+        """Whether any of its shards has to be compared with CRC-32s; see `ShardFile`."""
         ...
 
     @property

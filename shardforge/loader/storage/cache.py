@@ -1,8 +1,9 @@
 """Shards kept on this machine's disk, shared by all processes that name the same folder.
 
-A shard is downloaded to NAME.part and renamed when it is whole. Who downloads holds a lock (flock) on the partial file,
-for which others wait; it goes with the process, and a partial file without a lock is waste. When the next shard would
-not fit, those that were opened longest ago are removed. A process that has one open goes on reading it.
+A shard is downloaded to NAME.part and renamed when it is whole, with checks of its pieces behind it. Who downloads
+holds a lock (flock) on the partial file, for which others wait; it goes with the process, and a partial file without a
+lock is waste. When the next shard would not fit, those that were opened longest ago are removed. A process that has one
+open goes on reading it. Links are not followed.
 """
 
 from __future__ import annotations
@@ -14,12 +15,22 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from shardforge.errors import DatasetError, UsageError
 from shardforge.files import explain_os_error
+from shardforge.loader.storage.checks import PieceChecks, add_checks, size_of_checks
 
 _PARTIAL = ".part"
 _WHOLE = ".shard"
+_READ = os.O_RDONLY | os.O_NOFOLLOW
+
+
+class Opened(NamedTuple):
+    """A shard in the cache: a file descriptor, and the checks of its pieces, None for one of 0.1.0."""
+
+    handle: int
+    checks: PieceChecks | None
 
 
 class ShardCache:
@@ -29,51 +40,64 @@ class ShardCache:
         self.folder = folder
         self.limit = limit
 
-    def open(self, name: str, size: int, download: Callable[[], Iterable[bytes]]) -> int:
-        """Return a file descriptor of a shard of `size` bytes, downloaded unless it is there.
+    def open(self, name: str, size: int, download: Callable[[], Iterable[bytes]], *, former: str = "") -> Opened:
+        """Return a shard of `size` bytes, downloaded unless it is there.
 
-        `name` stands for the content: it must be another one when the shard changes.
+        `name` stands for the content: it must be another one when the shard changes. `former` is what 0.1.0 called it,
+        whose files have no checks.
 
         Raises:
             DatasetError: the disk is full or the folder cannot be written; and what `download` raises.
             UsageError: the shard is larger than the cache.
         """
-        while (handle := self._open_whole(name, size)) is None:
-            handle = self._fetch(name, size, download, wait=True)
-            if handle is not None:
+        while (opened := self._open_whole(name, size, former)) is None:
+            opened = self._fetch(name, size, download, wait=True)
+            if opened is not None:
                 break
-        return handle
+        return opened
 
-    def fetch(self, name: str, size: int, download: Callable[[], Iterable[bytes]]) -> None:
+    def fetch(self, name: str, size: int, download: Callable[[], Iterable[bytes]], *, former: str = "") -> None:
         """Download a shard unless it is there, another process is at it, or others have taken all room.
 
         Raises:
             DatasetError: as for `open`.
         """
-        handle = self._open_whole(name, size)
-        if handle is None:
-            handle = self._fetch(name, size, download, wait=False)
-        if handle is not None:
-            os.close(handle)
+        opened = self._open_whole(name, size, former)
+        if opened is None:
+            opened = self._fetch(name, size, download, wait=False)
+        if opened is not None:
+            os.close(opened.handle)
 
-    def _open_whole(self, name: str, size: int) -> int | None:
+    def forget(self, name: str, handle: int) -> None:
+        """Remove a shard that turned out to be damaged, unless another file has taken the place of the open one."""
+        path = self.folder / (name + _WHOLE)
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(handle), os.lstat(path)):
+                path.unlink()
+
+    def _open_whole(self, name: str, size: int, former: str) -> Opened | None:
         """Open a shard that is there, and note that it is in use."""
         path = self.folder / (name + _WHOLE)
+        before = self.folder / (former + _WHOLE)
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            if os.fstat(handle).st_size != size:  # cut by somebody else
-                os.close(handle)
-                path.unlink(missing_ok=True)
+            if (handle := _open_sized(path, size + size_of_checks(size))) is not None:
+                try:
+                    opened = Opened(handle, PieceChecks(handle, size))
+                except ValueError:
+                    os.close(handle)
+                    path.unlink(missing_ok=True)
+                    return None
+            elif former and (handle := _open_sized(before, size)) is not None:
+                path, opened = before, Opened(handle, None)
+            else:
                 return None
-        except FileNotFoundError:
-            return None
         except OSError as error:
             raise self._explain(error, path) from error
         with contextlib.suppress(OSError):  # removed meanwhile, or the folder of another user
-            os.utime(path)
-        return handle
+            os.utime(path, follow_symlinks=False)
+        return opened
 
-    def _fetch(self, name: str, size: int, download: Callable[[], Iterable[bytes]], *, wait: bool) -> int | None:
+    def _fetch(self, name: str, size: int, download: Callable[[], Iterable[bytes]], *, wait: bool) -> Opened | None:
         """Download a shard and open it; None when another process had it in hand, or there is no room yet."""
         part = self.folder / (name + _PARTIAL)
         try:
@@ -84,12 +108,14 @@ class ShardCache:
                 if (self.folder / (name + _WHOLE)).exists() or not self._reserve(claimed, size, wait=wait):
                     part.unlink()
                     return None
-                _fill(claimed, part, download)
-                handle = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+                _fill(claimed, add_checks(download()))
+                handle = os.open(part, _READ)
                 os.replace(part, self.folder / (name + _WHOLE))
-                return handle
+                return Opened(handle, PieceChecks(handle, size))
         except OSError as error:
             raise self._explain(error, part) from error
+        except ValueError as error:
+            raise DatasetError(f"{part}: {size:,} bytes were to come, and others did; start again") from error
 
     def _explain(self, error: OSError, path: Path) -> DatasetError:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -101,15 +127,16 @@ class ShardCache:
 
     def _reserve(self, claimed: int, size: int, *, wait: bool) -> bool:
         """Give a partial file its size, once there is room for it; False when there is none and nobody waits."""
-        if size > self.limit:
+        total = size + size_of_checks(size)
+        if total > self.limit:
             raise UsageError(
                 f"{self.folder}: a shard of {size:,} bytes is larger than the cache of {self.limit:,}; make the cache "
                 "larger, or use none"
             )
         while True:
             with _locked(self.folder):
-                if self._make_room(size):
-                    os.ftruncate(claimed, size)
+                if self._make_room(total):
+                    os.ftruncate(claimed, total)
                     return True
             if not wait:
                 return False
@@ -120,7 +147,9 @@ class ShardCache:
         whole, used = [], 0
         for entry in os.scandir(self.folder):
             with contextlib.suppress(FileNotFoundError):
-                if entry.name.endswith(_PARTIAL):
+                if entry.is_symlink() and entry.name.endswith((_PARTIAL, _WHOLE)):
+                    os.unlink(entry.path)
+                elif entry.name.endswith(_PARTIAL):
                     used += _sweep(Path(entry.path))
                 elif entry.name.endswith(_WHOLE):
                     stat = entry.stat()
@@ -137,7 +166,7 @@ class ShardCache:
 @contextlib.contextmanager
 def _claim(part: Path, *, wait: bool) -> Iterator[int | None]:
     """Yield the partial file locked and empty, None when somebody else had it; it is removed when the block raises."""
-    handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -157,9 +186,27 @@ def _claim(part: Path, *, wait: bool) -> Iterator[int | None]:
         _release(handle)
 
 
-def _fill(claimed: int, part: Path, download: Callable[[], Iterable[bytes]]) -> None:
+def _open_sized(path: Path, size: int) -> int | None:
+    """Open a file of this size; one of another size was cut by somebody, and is removed as a link is."""
+    try:
+        handle = os.open(path, _READ)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        if not path.is_symlink():
+            raise
+        path.unlink(missing_ok=True)
+        return None
+    if os.fstat(handle).st_size == size:
+        return handle
+    os.close(handle)
+    path.unlink(missing_ok=True)
+    return None
+
+
+def _fill(claimed: int, pieces: Iterable[bytes]) -> None:
     with open(claimed, "wb", buffering=0, closefd=False) as file:
-        for piece in download():
+        for piece in pieces:
             view = memoryview(piece)
             while view:
                 view = view[file.write(view) :]
@@ -168,7 +215,7 @@ def _fill(claimed: int, part: Path, download: Callable[[], Iterable[bytes]]) -> 
 
 def _sweep(part: Path) -> int:
     """Remove a partial file that nobody writes any more; return the bytes that it takes."""
-    handle = os.open(part, os.O_RDWR | os.O_CLOEXEC)
+    handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_at(handle, part):

@@ -16,6 +16,8 @@ from shardforge.loader.storage.base import ShardStat
 class LocalFile:
     """A shard opened by its path, or by a file descriptor, which it then owns."""
 
+    compares = False
+
     def __init__(self, path: str, handle: int = -1) -> None:
         self._path = path
         self._handle = handle
@@ -64,6 +66,7 @@ class LocalStorage:
 
     max_open = 128  # more than the blocks of a shuffle hold, fewer than a process may open
     ahead = 0
+    compares = False
 
     def stat(self, urls: Sequence[str]) -> list[ShardStat]:
         """Return the files' sizes and times of change.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
-import threading
-import weakref
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,22 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from shardforge.errors import DatasetError
+from shardforge.loader.forks import Lock
 from shardforge.loader.network import hide_credentials
-from shardforge.loader.storage.base import ShardFile, ShardStat, Storage
+from shardforge.loader.storage.base import DamagedCopyError, ShardFile, ShardStat, Storage
 
 #: Bytes read at a time where a whole shard is read.
 _PIECE = 8 << 20
-
-_in_use: weakref.WeakSet[ShardReader] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    """Free forked workers from locks that threads of their parent held, while they downloaded a shard for instance."""
-    for reader in list(_in_use):
-        reader._renew_lock()
-
-
-os.register_at_fork(after_in_child=_renew_locks)
 
 
 class ShardReader:
@@ -52,7 +40,7 @@ class ShardReader:
         self.stats = stats
         self._sha256 = sha256
         self._files: dict[int, ShardFile] = {}
-        self._renew_lock()
+        self._lock = Lock()
 
     def read(self, shard: int, offset: int, size: int) -> bytes:
         """Return `size` bytes of a shard from `offset` on.
@@ -60,15 +48,21 @@ class ShardReader:
         Raises:
             DatasetError: the shard cannot be read, ends too early, or is no longer the one that was indexed.
         """
-        return self._open(shard).read([offset], [size])[0]
+        return self._read(shard, [offset], [size])[0]
 
     def read_spans(
-        self, shards: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]
+        self,
+        shards: npt.NDArray[np.int32],
+        offsets: npt.NDArray[np.int64],
+        sizes: npt.NDArray[np.int64],
+        crcs: npt.NDArray[np.int64] | None = None,
     ) -> list[bytes | None]:
         """Return the bytes of each span, None where its offset is 0; each shard is read in the order of its bytes.
 
+        What comes from a server is compared with its CRC-32 in `crcs`, -1 where that is not known.
+
         Raises:
-            DatasetError: see `read`.
+            DatasetError: see `read`; or the server sent other bytes.
         """
         order = np.lexsort((offsets, shards))
         order = order[offsets[order] > 0]
@@ -76,13 +70,34 @@ class ShardReader:
         cuts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(order)] if len(order) else []
         starts, lengths = offsets[order].tolist(), sizes[order].tolist()
         data = itertools.chain.from_iterable(
-            self._open(int(numbers[begin])).read(starts[begin:end], lengths[begin:end])
+            self._read(int(numbers[begin]), starts[begin:end], lengths[begin:end])
             for begin, end in itertools.pairwise(cuts)
         )
         spans: list[bytes | None] = [None] * len(shards)
         for place, span in zip(order.tolist(), data, strict=True):
             spans[place] = span
+        if crcs is not None:
+            for place in order[crcs[order] >= 0].tolist():
+                self._compare(int(shards[place]), int(offsets[place]), spans[place] or b"", int(crcs[place]))
         return spans
+
+    def _read(self, shard: int, offsets: list[int], sizes: list[int]) -> list[bytes]:
+        file = self._open(shard)
+        try:
+            return file.read(offsets, sizes)
+        except DamagedCopyError:
+            with self._lock:
+                if self._files.get(shard) is file:
+                    del self._files[shard]
+            return self._open(shard).read(offsets, sizes)
+
+    def _compare(self, shard: int, offset: int, data: bytes, crc: int) -> None:
+        if self._open(shard).compares and zlib.crc32(data) != crc:
+            raise DatasetError(
+                f"{hide_credentials(self.urls[shard])}: the {len(data):,} bytes from byte {offset:,} on that came are "
+                "not those that the index has there (another CRC-32); see whether the shard was replaced, or what is "
+                "between"
+            )
 
     def _open(self, shard: int) -> ShardFile:
         file = self._files.get(shard)
@@ -115,11 +130,7 @@ class ShardReader:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._renew_lock()
-
-    def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
-        _in_use.add(self)
+        self._lock = Lock()
 
 
 def _hash(file: ShardFile) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,8 @@ from shardforge.loader.network import Retries, describe_file, hide_credentials
 from shardforge.loader.places import is_remote
 from shardforge.loader.ranges import read_pieces, read_ranges
 from shardforge.loader.shards import Shard
-from shardforge.loader.storage.base import ShardFile, ShardStat, number_of
-from shardforge.loader.storage.cache import ShardCache
+from shardforge.loader.storage.base import DamagedCopyError, ShardFile, ShardStat, number_of
+from shardforge.loader.storage.cache import Opened, ShardCache
 from shardforge.loader.storage.local import LocalFile, LocalStorage
 from shardforge.loader.storage.prefetch import Prefetcher
 
@@ -49,15 +49,39 @@ class RemoteOptions:
 
 
 class CachedFile(LocalFile):
-    """A shard in the cache, with the size and version that the remote one has."""
+    """A shard in the cache, with the size and version that the remote one has; what is damaged there is forgotten."""
 
-    def __init__(self, url: str, handle: int, stat: ShardStat) -> None:
-        super().__init__(hide_credentials(url), handle)
+    def __init__(self, url: str, opened: Opened, stat: ShardStat, forget: Callable[[], None]) -> None:
+        super().__init__(hide_credentials(url), opened.handle)
         self.stat = stat
+        self._checks = opened.checks
+        self._forget = forget
+
+    def read(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
+        """Return the bytes of each span, whose pieces are compared with what was downloaded when they are first read.
+
+        Raises:
+            DamagedCopyError: they are no longer the same.
+            DatasetError: as for `LocalFile`.
+        """
+        spans = super().read(offsets, sizes)
+        if self._checks is None:
+            return spans
+        for offset, size in zip(offsets, sizes, strict=True):
+            damaged = self._checks.find_damage(offset, size)
+            if damaged is not None:
+                self._forget()
+                raise DamagedCopyError(
+                    f"{self._path}: its copy in the cache is not what was downloaded, from byte {damaged:,} on; it is "
+                    "removed, and comes again with the next run: see whether the disk of the cache is well"
+                )
+        return spans
 
 
 class RangedFile:
     """A shard of which each read asks the server for its part."""
+
+    compares = True
 
     def __init__(self, url: str, stat: ShardStat, retries: Retries) -> None:
         self.stat = stat
@@ -97,6 +121,11 @@ class RemoteStorage:
         self._prefetcher = Prefetcher(self._fetch)
 
     @property
+    def compares(self) -> bool:
+        """Whether parts come from a server: whole shards are compared when they are downloaded."""
+        return self._cache is None
+
+    @property
     def ahead(self) -> int:
         """As many shards as asked for, of the largest, in half of the cache."""
         largest = max((stat.size for stat in self._stats.values()), default=0)
@@ -124,11 +153,15 @@ class RemoteStorage:
             return self._local.open(url)
         (stat,) = self.stat([url])
         if self._cache is not None:
-            retries = self._options.retries
-            handle = self._cache.open(self._name(url), stat.size, lambda: self._download(url, stat, retries))
-            return CachedFile(url, handle, stat)
+            return self._open_cached(self._cache, url, stat)
         self._check_version(url, stat)
         return RangedFile(url, stat, self._options.retries)
+
+    def _open_cached(self, cache: ShardCache, url: str, stat: ShardStat) -> CachedFile:
+        name, former = self._names(url)
+        retries = self._options.retries
+        opened = cache.open(name, stat.size, lambda: self._download(url, stat, retries), former=former)
+        return CachedFile(url, opened, stat, lambda: cache.forget(name, opened.handle))
 
     def prefetch(self, urls: Sequence[str]) -> None:
         """Download shards in the background, in this order."""
@@ -139,12 +172,14 @@ class RemoteStorage:
         """Download a shard before it is needed; a request that fails is left to who needs it."""
         assert self._cache is not None
         (stat,) = self.stat([url])
-        self._cache.fetch(self._name(url), stat.size, lambda: self._download(url, stat, _ONCE))
+        name, former = self._names(url)
+        self._cache.fetch(name, stat.size, lambda: self._download(url, stat, _ONCE), former=former)
 
-    def _name(self, url: str) -> str:
-        """Return what the shard is called in the cache: a function of its content, as far as that is known."""
+    def _names(self, url: str) -> tuple[str, str]:
+        """Return what the shard is called in the cache, and was by 0.1.0: made of what is known of its content."""
         content = self._sha256.get(url) or f"{url}\0{self._stats[url]}"
-        return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        former = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
+        return hashlib.sha256(f"checked\0{former}".encode()).hexdigest()[:32], former[:32]
 
     def _download(self, url: str, stat: ShardStat, retries: Retries) -> Iterator[bytes]:
         """Yield the bytes of a shard, which are those of its version when this ends."""

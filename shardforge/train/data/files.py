@@ -53,6 +53,10 @@ class FileIndex:
         """The number of images, as that of one shard."""
         return np.array([len(self.paths)], np.int64)
 
+    def labels_of(self, samples: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Return the class of each of these images, -1 for none."""
+        return self.labels[samples]
+
     def key(self, sample: int) -> str:
         """Return the path of an image."""
         return str(self.paths[sample])

@@ -32,10 +32,12 @@ def open_dataset(
     splits: Sequence[str] = (),
     class_file: str | None = None,
     classes: Sequence[str] | None = None,
+    trust: bool = False,
 ) -> ShardDataset:
     """Return the dataset that these paths, or manifests instead of them, name together.
 
-    `splits` choose in manifests; `classes` number the labels of image files, `class_file` those of shards, too.
+    `splits` choose in manifests; `classes` number the labels of image files, `class_file` those of shards, too. What
+    manifests name lies in their own folders, or with `trust` anywhere.
 
     Raises:
         UsageError: nothing is there, or images and shards are mixed.
@@ -51,7 +53,7 @@ def open_dataset(
             f"{places[kinds.index(False)]} holds images and {places[kinds.index(True)]} shards; they cannot be read as "
             "one: pack the images, too (shardforge map, split, write)"
         )
-    sets = open_all_inputs(places, splits=splits, class_file=class_file and expand_home(class_file))
+    sets = open_all_inputs(places, splits=splits, class_file=class_file and expand_home(class_file), trust=trust)
     return ShardDataset(sets, transform=transform)
 
 
@@ -74,6 +76,7 @@ def open_validation(
         splits=settings.wds_val_split,
         class_file=class_file,
         classes=classes,
+        trust=settings.trust,
     )
 
 

@@ -26,6 +26,7 @@ class Data:
     )
     wds: bool = flag(False, "The data are shards, whatever the paths look like.")
     wds_info: tuple[str, ...] = flag((), "Manifests (_info.json) to train on instead of --data-path.")
+    trust: bool = flag(False, "Read what manifests name outside of their own folders, too: any file, any URL.")
     size: int | None = flag(None, "Pixels of the images, both ways. [default: the model's own]", least=8)
     rgb_mode: str = flag("birder", "Mean and deviation that colours are normalised by.", choices=RGB_MODES)
     aug_level: int = flag(4, "Strength of augmentation, 0 (resize only) to 10.", least=0)

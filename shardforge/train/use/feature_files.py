@@ -6,12 +6,13 @@
 | npy | `part-00000.npy` [images, width], and `part-00000.csv` with key, sample and label in the same order |
 
 `sample` is the image's number in the data, `label` its class, empty for none. `features.json` is written last: a folder
-without it is not finished.
+without it is not finished. It has the bytes of each file; pages of Parquet carry checksums.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,8 +56,9 @@ def check_room(folder: Path) -> None:
 
 def finish_features(folder: Path, about: dict[str, Any]) -> None:
     """Say what the parts hold, and that all of them are there."""
+    sizes = {path.name: path.stat().st_size for name in about["parts"] for path in _files_of(folder / name)}
     with atomic_write(folder / _ABOUT) as file:
-        file.write(json.dumps({"version": _VERSION, **about}, indent=2).encode() + b"\n")
+        file.write(json.dumps({"version": _VERSION, **about, "sizes": sizes}, indent=2).encode() + b"\n")
 
 
 @contextmanager
@@ -137,10 +139,9 @@ class FeatureFolder:
         """Yield the vectors, float32 [up to `size`, width], in the order of the parts."""
         for part in self.parts:
             if part.suffix == ".npy":
-                vectors = np.load(part, mmap_mode="r")
-                yield from (vectors[first : first + size].astype(np.float32) for first in range(0, len(vectors), size))
+                yield from _read_npy(part, size)
                 continue
-            with pq.ParquetFile(part, pre_buffer=False) as file:  # a buffer would hold all of it
+            with pq.ParquetFile(part, pre_buffer=False, page_checksum_verification=True) as file:  # not all in a buffer
                 for batch in file.iter_batches(size, columns=[_FEATURE]):
                     values = batch.column(0).flatten().to_numpy(zero_copy_only=False)
                     yield values.reshape(len(batch), self.width).astype(np.float32)
@@ -154,8 +155,8 @@ def open_features(path: Path) -> FeatureFolder:
     """
     try:
         about = json.loads((path / _ABOUT).read_bytes())
-        parts = tuple(path / name for name in about["parts"])
-        version = about["version"]
+        parts = tuple(path / _require_plain(name) for name in about["parts"])
+        sizes, version = dict(about.get("sizes", {})), about["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path}: no finished features ({_ABOUT} is not there or not readable); name a folder that "
@@ -163,8 +164,14 @@ def open_features(path: Path) -> FeatureFolder:
         ) from error
     if version != _VERSION:
         raise UsageError(f"{path}: features of version {version}; this program reads {_VERSION}: extract them again")
-    if missing := [part for part in parts if not part.exists()]:
-        raise UsageError(f"{missing[0]}: is missing; extract the features again")
+    for file in (file for part in parts for file in _files_of(part)):
+        if not file.exists():
+            raise UsageError(f"{file}: is missing; extract the features again")
+        if file.stat().st_size != sizes.get(file.name, file.stat().st_size):
+            raise UsageError(
+                f"{file}: has {file.stat().st_size:,} bytes, but {sizes[file.name]} were written; extract the features "
+                "again"
+            )
     return FeatureFolder(path, about, parts)
 
 
@@ -178,8 +185,33 @@ def part_name(number: int, format: str) -> str:
     return f"part-{number:05d}.{format}"
 
 
+def _files_of(part: Path) -> list[Path]:
+    """Return the files of a part."""
+    return [part, part.with_suffix(".csv")] if part.suffix == ".npy" else [part]
+
+
+def _require_plain(name: str) -> str:
+    """Return the name of a file in a folder; one that leads elsewhere is none."""
+    if os.path.basename(name) != name or name in ("", ".", ".."):
+        raise ValueError(f"{name!r} is no name of a file here")
+    return name
+
+
+def _read_npy(part: Path, size: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield vectors some at a time; the file is not mapped: one that is cut meanwhile would end the process."""
+    with open(part, "rb") as file:
+        np.lib.format.read_magic(file)
+        (rows, width), _, dtype = np.lib.format.read_array_header_1_0(file)
+        for first in range(0, rows, size):
+            count = min(size, rows - first)
+            data = file.read(count * width * dtype.itemsize)
+            if len(data) < count * width * dtype.itemsize:
+                raise UsageError(f"{part}: ends too early, in row {first:,} or later; extract the features again")
+            yield np.frombuffer(data, dtype).reshape(count, width).astype(np.float32)
+
+
 def _read_rows(part: Path) -> pa.Table:
     if part.suffix == ".npy":
         options = pacsv.ConvertOptions(column_types=ROWS, strings_can_be_null=False)
         return pacsv.read_csv(part.with_suffix(".csv"), convert_options=options)
-    return pq.read_table(part, columns=ROWS.names)
+    return pq.read_table(part, columns=ROWS.names, page_checksum_verification=True)

@@ -42,6 +42,7 @@ def open_images(settings: Applying, transform: BatchTransform, *, classes: Seque
         splits=settings.wds_split,
         class_file=settings.wds_class_file,
         classes=None if settings.wds_class_file else classes,
+        trust=settings.trust,
     )
 
 

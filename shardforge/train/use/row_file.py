@@ -38,7 +38,7 @@ def open_row_file(path: Path, schema: pa.Schema, *, group_rows: int = 65_536) ->
         if path.suffix == ".jsonl":
             yield lambda table: file.writelines(json.dumps(row).encode() + b"\n" for row in table.to_pylist())
             return
-        with pq.ParquetWriter(file, schema) as writer:
+        with pq.ParquetWriter(file, schema, write_page_checksum=True) as writer:
             groups = _Groups(writer, schema, group_rows)
             yield groups.add
             groups.flush()

@@ -20,6 +20,7 @@ class Applying:
     data_path: tuple[str, ...] = flag((), "Folders of images, annotation files (.txt, .json) or shards, read as one.")
     wds: bool = flag(False, "The data are shards, whatever the paths look like.")
     wds_info: tuple[str, ...] = flag((), "Manifests (_info.json) instead of --data-path.")
+    trust: bool = flag(False, "Read what manifests name outside of their own folders, too: any file, any URL.")
     wds_split: tuple[str, ...] = flag((), "Splits of the manifests; one for all, or one each.")
     wds_class_file: str | None = flag(None, "File with a class a line. [default: that of the data]")
     batch_size: int = flag(64, "Images of a batch, for each process.", least=1)
