@@ -20,10 +20,11 @@ from shardforge.errors import DatasetError
 from shardforge.loader.index import ShardIndex, open_index, pages
 from shardforge.loader.index.file import Columns, OpenIndex, join_rows, open_columns, write_columns
 from shardforge.loader.index.pages import IndexFile, PagedRows, Section, iter_pages
-from shardforge.loader.index.rows import Extent, ShardRows, hash_keys, make_extent
+from shardforge.loader.index.rows import Extent, ShardRows, make_extent
 from shardforge.loader.inputs import open_inputs
 from shardforge.loader.storage import ShardReader
 from shardforge.loader.storage.local import LocalStorage
+from shardforge.samples import hash_keys
 
 LENGTHS = (40, 0, 1, 130, 29)
 

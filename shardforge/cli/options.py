@@ -91,10 +91,10 @@ class FiniteRange(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number."""
-        number = float(super().convert(value, param, ctx))
+        number = click.FLOAT.convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
-        return number
+        return float(super().convert(number, param, ctx))
 
 
 def trust_option(command: Command) -> Command:
