@@ -167,12 +167,19 @@ def look_at_dataset(folder: Path, engine: str = "duckdb") -> Any:
     from shardforge.files import sha256_file
 
     files = {str(path.relative_to(folder)): path for path in sorted((folder / "out").rglob("*")) if path.is_file()}
-    lasting = {name: sha256_file(path) for name, path in files.items() if "plan.parquet" not in name}
+    passing = ("plan.parquet", "/lock")  # which name a run
+    lasting = {name: sha256_file(path) for name, path in files.items() if not name.endswith(passing)}
     return [sorted(files), lasting, look_at_mapping(folder, engine)]
 
 
 def look_at_files(folder: Path) -> Any:
-    return look_at_dataset(folder)[:2]
+    """Return what there is without what lies in the dataset's scratch folder, which the next `write` empties."""
+    files, lasting, _ = look_at_dataset(folder)
+    scratch = "out/.shardforge/tmp/"
+    return [
+        [name for name in files if not name.startswith(scratch)],
+        {name: digest for name, digest in lasting.items() if not name.startswith(scratch)},
+    ]
 
 
 def nothing(folder: Path) -> Any:
@@ -230,20 +237,24 @@ def look_at_read(folder: Path) -> Any:
     return json.loads((folder.parent / "read.json").read_text())
 
 
-def save_checkpoints(folder: Path) -> None:
-    """Go on from the newest whole checkpoint, as a run does, to the end of the fourth epoch."""
+def save_checkpoints(folder: Path, last: int = 4) -> None:
+    """Go on from the newest whole checkpoint, as a run does, to the end of the `last` epoch."""
     import torch
 
     from shardforge.endings import one_line_errors
     from shardforge.train import checkpoint
+    from shardforge.train.lock import lock_run
 
-    with one_line_errors():
-        place = folder / "run"
-        place.mkdir(exist_ok=True)
-        found = checkpoint.load_newest(place, print) if checkpoint.list_checkpoints(place) else None
-        epoch = found.content["epoch"] if found else 0
-        weights = found.content["model"]["w"] if found else torch.zeros(500)
-        while epoch < 4:
+    place = folder / "run"
+    place.mkdir(exist_ok=True)
+    with one_line_errors(), lock_run(place, print):
+        epoch, weights = 0, torch.zeros(500)
+        if checkpoint.list_checkpoints(place):
+            whole, _ = checkpoint.find_whole(place)
+            checkpoint.set_damaged_aside(place, whole)
+            found = checkpoint.load_checkpoint(whole, checked=True)
+            epoch, weights = found["epoch"], found["model"]["w"]
+        while epoch < last:
             epoch, weights = epoch + 1, weights + 1
             about = {"task": "mim"}
             parts: dict[str, Any] = {"about": about, "loader": {}, "meter": {}, "begin": {}, "best": None}
@@ -253,11 +264,12 @@ def save_checkpoints(folder: Path) -> None:
 
 
 def look_at_checkpoints(folder: Path) -> Any:
+    """Return the newest two checkpoints: one before them may be left where the end of a run was disturbed."""
     from shardforge.train import checkpoint
 
-    saved = checkpoint.list_checkpoints(folder / "run")
-    return [[path.name for path in sorted((folder / "run").iterdir())],
-            [checkpoint.load_checkpoint(one.path)["model"]["w"].tolist() for one in saved]]  # fmt: skip
+    saved = checkpoint.list_checkpoints(folder / "run")[-2:]
+    others = {path.name for path in (folder / "run").iterdir()} - {f"checkpoint_000{epoch}.pt" for epoch in range(5)}
+    return [sorted(others), [checkpoint.load_checkpoint(one.path)["model"]["w"].tolist() for one in saved]]
 
 
 def chain(*actions: Action) -> Action:
@@ -299,7 +311,7 @@ def scenarios() -> dict[str, Scenario]:
         "card": Scenario(written, out("card", "--db"), look_at_files),
         "index": Scenario(chain(written, drop_index), make_index, look_at_files),
         "cache": Scenario(chain(written, serve_shards), read_cached, look_at_read),
-        "checkpoint": Scenario(nothing, save_checkpoints, look_at_checkpoints),
+        "checkpoint": Scenario(functools.partial(save_checkpoints, last=2), save_checkpoints, look_at_checkpoints),
     }
     return found
 
@@ -454,6 +466,10 @@ def _names_file(output: str, work: Path) -> bool:
 def _differ(found: Any, expected: Any) -> str:
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
         return next((_differ(a, b) for a, b in zip(found, expected, strict=True) if a != b), "")
+    if isinstance(found, list | dict) and isinstance(expected, list | dict):
+        more = [one for one in found if one not in expected]
+        less = [one for one in expected if one not in found]
+        return f"{str(more)[:300]} too many, {str(less)[:300]} missing"
     return f"{str(found)[:300]} instead of {str(expected)[:300]}"
 
 
@@ -497,6 +513,7 @@ def run_points(arguments: argparse.Namespace, plan: Plan, place: Path) -> int:
         counts[name] = dict(zip(KINDS, list(plan.counts), strict=True))
         print(f"{name}: {counts[name]}", flush=True)
     points = choose(counts, arguments.points, arguments.seed)[arguments.part :: arguments.parts]
+    points = [p for p in points if not arguments.at or arguments.at == f"{p.kind}{p.number}{p.fault}"]
     results: Counter[str] = Counter()
     wrong: list[dict[str, Any]] = []
     current, expected = "", None
@@ -527,6 +544,7 @@ def main() -> int:
     parser.add_argument("--only", help="scenarios whose name holds this")
     parser.add_argument("--part", type=int, default=0, help="of --parts: to run several side by side")
     parser.add_argument("--parts", type=int, default=1)
+    parser.add_argument("--at", help="one point alone, such as fsync17kill")
     parser.add_argument("--record", type=Path, help="file for the result, JSON")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="faults-") as temporary:

@@ -1,3 +1,3 @@
 """From image folders to verified WebDataset shards, reproducible to the byte."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -98,7 +99,8 @@ def atomic_write(path: Path, *, scratch: Path | None = None) -> Iterator[IO[byte
 
     The bytes are on disk before the rename, so a crash leaves the old file or the new one; where `path` is a link, the
     link is replaced and not what it leads to. `scratch` is the folder for the temporary file (same file system;
-    default: beside `path`): both must lie, with all links resolved, inside the folder that they have in common.
+    default: beside `path`): both must lie, with all links resolved, inside the folder that they have in common. Beside
+    `path`, what writers of it left who were killed is removed.
 
     Raises:
         DatasetError: the disk is full, or the place cannot be written or leads elsewhere; the message names the path.
@@ -109,8 +111,10 @@ def atomic_write(path: Path, *, scratch: Path | None = None) -> Iterator[IO[byte
     try:
         root.mkdir(parents=True, exist_ok=True)
         with open_folder(root, folder, make=True) as source, open_folder(root, path.parent, make=True) as target:
+            if scratch is None:
+                _remove_left(source, path.name)
             try:
-                handle = os.open(temporary, _NEW_FILE, 0o666, dir_fd=source)
+                handle = _open_new(source, temporary)
                 with open(handle, "wb", buffering=_BLOCK) as file:
                     yield file
                     file.flush()
@@ -122,6 +126,30 @@ def atomic_write(path: Path, *, scratch: Path | None = None) -> Iterator[IO[byte
                     os.unlink(temporary, dir_fd=source)
     except OSError as error:
         raise explain_os_error(error, path) from error
+
+
+def _open_new(folder: int, name: str) -> int:
+    """Open a new file and hold its lock, which says that its writer is alive; where there are no locks, without."""
+    while True:
+        handle = os.open(name, _NEW_FILE, 0o666, dir_fd=folder)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle
+        os.close(handle)  # taken for one that was left, before it was locked
+
+
+def _remove_left(folder: int, name: str) -> None:
+    """Remove the temporary files of a file whose writers are gone."""
+    for left in os.listdir(folder):
+        if left.startswith(f".{name}.") and left.endswith(".tmp"):
+            with suppress(OSError):  # it is in use, gone, or on a file system without locks
+                handle = os.open(left, os.O_RDWR | os.O_NOFOLLOW, dir_fd=folder)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(left, dir_fd=folder)
+                finally:
+                    os.close(handle)
 
 
 def sync_file(path: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from shardforge import reasons
 from shardforge.errors import ImageError
+from shardforge.files import read_range
 from shardforge.images.containers import bmp, gif, jpeg2000, png, pnm, tiff, webp
 from shardforge.images.containers.base import FileBytes, FirstBytes, Header, ImageBytes, MoreNeededError
 from shardforge.images.containers.jpeg import MAGIC as JPEG_MAGIC
@@ -55,7 +55,7 @@ def read_file_header(fd: int, size: int, offset: int = 0) -> Header:
     """
     check_encoded_bytes(size)
     try:
-        start = os.pread(fd, min(size, _FIRST_READ), offset)
+        start = read_range(fd, offset, min(size, _FIRST_READ))
         if start.startswith(JPEG_MAGIC) and (header := read_jpeg(start)) is not None:
             return header
         return _read(FileBytes(start, fd, size, offset))

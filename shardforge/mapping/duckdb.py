@@ -28,6 +28,7 @@ Result = TypeVar("Result")
 #: The path of a mapping that lives in memory alone.
 MEMORY = Path(":memory:")
 
+_NAMED_FILE = re.compile(r'file "([^"]+)"')
 _MEMORY_BYTES = 3 << 30  # the process needs up to a quarter more than what DuckDB counts
 _MAX_THREADS = 8
 #: How often a wait for a statement looks for Ctrl-C.
@@ -166,7 +167,8 @@ class DuckDBMapping(Mapping):
         if _OTHER_STORAGE.search(text):
             return self._explain_storage()
         if _NO_SPACE in text:
-            return explain_os_error(OSError(errno.ENOSPC, text), self.path)
+            named = _NAMED_FILE.search(text)  # a file of the disk, in a statement of a mapping in memory
+            return explain_os_error(OSError(errno.ENOSPC, text), Path(named[1]) if named else self.path)
         if "orrupt" in text or "Could not read enough bytes" in text:
             return MappingError(f"{self.path}: damaged ({text}); {MEND}")
         return MappingError(f"{self.path}: {text}")

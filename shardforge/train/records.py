@@ -9,6 +9,8 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from shardforge.files import read_range
+
 #: Bytes read at a time by each thread.
 _BLOCK = 8 << 20
 #: Of a member's own header: its size without name and extra field, and where the lengths of these stand.
@@ -26,6 +28,8 @@ def check_records(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error, OverflowError) as error:
+        if isinstance(error.__context__, OSError):  # zipfile takes a disk that fails for bytes that are wrong
+            raise error.__context__ from None
         raise ValueError(str(error)) from error
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -39,7 +43,7 @@ def check_records(path: Path) -> None:
 
 def _crc(handle: int, record: zipfile.ZipInfo) -> int | None:
     """Return the CRC-32 of a record's bytes, None where they are not all there or not as they are."""
-    header = os.pread(handle, _HEADER_BYTES, record.header_offset)
+    header = read_range(handle, record.header_offset, _HEADER_BYTES)
     if len(header) < _HEADER_BYTES or record.compress_type != zipfile.ZIP_STORED:
         return None
     start = record.header_offset + _HEADER_BYTES + sum(_LENGTHS.unpack(header))

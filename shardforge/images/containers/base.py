@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from shardforge import reasons
 from shardforge.errors import ImageError
+from shardforge.files import read_range
 from shardforge.images.exif import UPRIGHT
 from shardforge.images.limits import MAX_HEADER_BYTES, refuse_costly
 
@@ -101,14 +101,14 @@ class FileBytes(ImageBytes):
         if offset + length <= len(self.start):
             return self.start[offset : offset + length]
         length = min(length, self.size - offset)
-        return os.pread(self._fd, length, self._offset + offset) if length > 0 else b""
+        return read_range(self._fd, self._offset + offset, length) if length > 0 else b""
 
     def grow(self) -> None:
         """Read sixteen times as many bytes as are at hand."""
         known = len(self.start)
         if known >= MAX_HEADER_BYTES:
             raise refuse_costly(f"the size of the image lies behind more than {MAX_HEADER_BYTES >> 20} MiB of others")
-        self.start = os.pread(self._fd, min(self.size, known * _GROWTH, MAX_HEADER_BYTES), self._offset)
+        self.start = read_range(self._fd, self._offset, min(self.size, known * _GROWTH, MAX_HEADER_BYTES))
         if len(self.start) <= known:
             refuse_truncated()
 

@@ -26,7 +26,7 @@ class LocalFile:
             if handle < 0:
                 self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise _explain(error, path) from error
+            raise explain_read_error(error, path) from error
         self.stat = _to_stat(os.fstat(self._handle))
 
     def read(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
@@ -39,7 +39,7 @@ class LocalFile:
         try:
             spans = [pread(handle, size, offset) for offset, size in zip(offsets, sizes, strict=True)]
         except OSError as error:
-            raise _explain(error, self._path) from error
+            raise explain_read_error(error, self._path) from error
         if [*map(len, spans)] == sizes:
             return spans
         return [self._read_on(*span) for span in zip(spans, offsets, sizes, strict=True)]
@@ -79,7 +79,7 @@ class LocalStorage:
             try:
                 stats.append(_to_stat(os.stat(url)))
             except OSError as error:
-                raise _explain(error, url) from error
+                raise explain_read_error(error, url) from error
         return stats
 
     def open(self, url: str) -> LocalFile:
@@ -98,5 +98,6 @@ def _to_stat(status: os.stat_result) -> ShardStat:
     return ShardStat(status.st_size, status.st_mtime_ns)
 
 
-def _explain(error: OSError, path: str) -> DatasetError:
+def explain_read_error(error: OSError, path: str) -> DatasetError:
+    """Return the sentence for an operating-system error met while a shard was read."""
     return DatasetError(f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions")

@@ -17,7 +17,7 @@ from shardforge.loader.ranges import read_pieces, read_ranges
 from shardforge.loader.shards import Shard
 from shardforge.loader.storage.base import DamagedCopyError, ShardFile, ShardStat, number_of
 from shardforge.loader.storage.cache import Opened, ShardCache
-from shardforge.loader.storage.local import LocalFile, LocalStorage
+from shardforge.loader.storage.local import LocalFile, LocalStorage, explain_read_error
 from shardforge.loader.storage.prefetch import Prefetcher
 
 #: What file systems call that which changes with the content of a file.
@@ -51,8 +51,8 @@ class RemoteOptions:
 class CachedFile(LocalFile):
     """A shard in the cache, with the size and version that the remote one has; what is damaged there is forgotten."""
 
-    def __init__(self, url: str, opened: Opened, stat: ShardStat, forget: Callable[[], None]) -> None:
-        super().__init__(hide_credentials(url), opened.handle)
+    def __init__(self, url: str, folder: Path, opened: Opened, stat: ShardStat, forget: Callable[[], None]) -> None:
+        super().__init__(f"{hide_credentials(url)} (its copy in {folder})", opened.handle)
         self.stat = stat
         self._checks = opened.checks
         self._forget = forget
@@ -68,11 +68,14 @@ class CachedFile(LocalFile):
         if self._checks is None:
             return spans
         for offset, size in zip(offsets, sizes, strict=True):
-            damaged = self._checks.find_damage(offset, size)
+            try:
+                damaged = self._checks.find_damage(offset, size)
+            except OSError as error:
+                raise explain_read_error(error, self._path) from error
             if damaged is not None:
                 self._forget()
                 raise DamagedCopyError(
-                    f"{self._path}: its copy in the cache is not what was downloaded, from byte {damaged:,} on; it is "
+                    f"{self._path}: the copy is not what was downloaded, from byte {damaged:,} on; it is "
                     "removed, and comes again with the next run: see whether the disk of the cache is well"
                 )
         return spans
@@ -161,7 +164,7 @@ class RemoteStorage:
         name, former = self._names(url)
         retries = self._options.retries
         opened = cache.open(name, stat.size, lambda: self._download(url, stat, retries), former=former)
-        return CachedFile(url, opened, stat, lambda: cache.forget(name, opened.handle))
+        return CachedFile(url, cache.folder, opened, stat, lambda: cache.forget(name, opened.handle))
 
     def prefetch(self, urls: Sequence[str]) -> None:
         """Download shards in the background, in this order."""
