@@ -1,7 +1,7 @@
 /* Lets one system call fail: loaded by LD_PRELOAD, counts the calls on files below one folder over all threads and
    processes, and does to the n-th of a kind what scripts/faults.py asks for. The plan lies in a shared file.
 
-   cc -shared -fPIC -O1 -o faults.so faults.c -ldl */
+   cc -shared -fPIC -O1 -o faults.so shim.c -ldl */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
