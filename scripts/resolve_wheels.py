@@ -28,7 +28,6 @@ PLATFORMS = {
     "macOS arm64": "aarch64-apple-darwin",
 }
 FAST_CODEC = ("cykooz-resizer", "simplejpeg")
-INDEX = "https://pypi.org/simple"
 SECONDS = 60
 WHEELS = ("--only-binary", ":all:")
 #: What uv says when requirements contradict what there is; anything else is trouble with the index, or with uv.
@@ -54,7 +53,7 @@ class NoSolutionError(Exception):
     """Requirements cannot be met."""
 
 
-def resolve(target: Target, index: str, *arguments: str, requirements: str = "") -> set[str]:
+def resolve(target: Target, index: str | None, *arguments: str, requirements: str = "") -> set[str]:
     """Return `name==version` of all that an install takes.
 
     Raises:
@@ -63,7 +62,8 @@ def resolve(target: Target, index: str, *arguments: str, requirements: str = "")
     """
     command = [sys.executable, "-m", "uv", "pip", "compile", *arguments, "--quiet", "--no-header", "--no-annotate"]
     command += ["--python-platform", PLATFORMS[target.platform], "--python-version", target.python]
-    command += ["--no-config", "--no-python-downloads", "--default-index", index]
+    command += ["--no-config", "--no-python-downloads"]
+    command += ["--default-index", index] if index else []
     environment = {name: value for name, value in os.environ.items() if not name.startswith("UV_")}
     environment |= {"UV_HTTP_TIMEOUT": "20", "UV_HTTP_RETRIES": "1"}
     try:
@@ -80,7 +80,7 @@ def resolve(target: Target, index: str, *arguments: str, requirements: str = "")
     raise SilentIndexError(said[-300:])
 
 
-def check_target(target: Target, extras: list[str], index: str) -> list[str]:
+def check_target(target: Target, extras: list[str], index: str | None) -> list[str]:
     """Print a line about what a platform and a Python get, and return what is wrong."""
     try:
         resolve(target, index, str(PROJECT), "--extra", "all", *WHEELS)
@@ -95,7 +95,7 @@ def check_target(target: Target, extras: list[str], index: str) -> list[str]:
     return [f"{target}: pip would build {line} from source: bound or mark it in pyproject.toml" for line in built]
 
 
-def find_unsolvable(target: Target, extras: list[str], index: str) -> list[str]:
+def find_unsolvable(target: Target, extras: list[str], index: str | None) -> list[str]:
     """Return what uv says of the plain install where that has no wheels, else of the extras that have none."""
     found = []
     for extra in ("", *extras):
@@ -108,7 +108,7 @@ def find_unsolvable(target: Target, extras: list[str], index: str) -> list[str]:
     return found
 
 
-def has_fast_codec(target: Target, index: str) -> bool:
+def has_fast_codec(target: Target, index: str | None) -> bool:
     """Whether the libraries of the codec `fast` have wheels."""
     try:
         resolve(target, index, "-", *WHEELS, requirements="\n".join(FAST_CODEC))
@@ -119,7 +119,7 @@ def has_fast_codec(target: Target, index: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--index", default=os.environ.get("PIP_INDEX_URL", INDEX), help="of packages [default: PyPI]")
+    parser.add_argument("--index", default=os.environ.get("PIP_INDEX_URL"), help="of packages [default: PyPI]")
     index = parser.parse_args().index
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     versions = (text.rpartition(" :: ")[2] for text in project["classifiers"] if ":: Python :: 3." in text)
@@ -135,7 +135,8 @@ def main() -> None:
                 pool.shutdown(cancel_futures=True)
                 raise
     except SilentIndexError as error:
-        sys.exit(f"Error: {index} does not answer ({error}); nothing was resolved: see to the network, or give --index")
+        place = index or "PyPI"
+        sys.exit(f"Error: {place} does not answer ({error}); nothing was resolved: see to the network, or give --index")
     for line in bad:
         print(f"Error: {line}", file=sys.stderr)
     sys.exit(bool(bad))
