@@ -1,0 +1,113 @@
+"""Tars: `shardforge.tarfiles` and `shardforge.samples`, against Python's `tarfile`, by which webdataset reads."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+
+from shardforge.paths import path_to_text
+from shardforge.samples import iter_samples
+from shardforge.tarfiles import BLOCK, Member, TarError, iter_members
+
+from fuzzing.target import Target, require
+
+_CHECKSUM = slice(148, 156)
+
+
+def make_seeds() -> list[bytes]:
+    plain = {"a.jpg": b"one", "a.cls": b"1", "train/b.jpg": bytes(600), "train/b.json": b"{}"}
+    long = {"d/" * 60 + "name.jpg": b"x", "é" * 120 + ".cls": b"7", "c.jpg": b""}
+    seeds = [make_tar(files, form) for files in (plain, long) for form in (0, 1, 2)]
+    seeds += [make_tar({"a.jpg": b"one"}, 2, pax={"size": "3", "comment": "no"}), make_tar({}, 1)]
+    seeds += [make_tar(plain, 1, kinds=True), make_tar(plain, 2, kinds=True)]
+    sparse = bytearray(make_tar({"s.bin": b"data"}, tarfile.GNU_FORMAT))
+    sparse[156] = ord("S")
+    return [*seeds, mend(bytes(sparse))]
+
+
+def make_tar(
+    files: dict[str, bytes], form: int, *, pax: dict[str, str] | None = None, kinds: bool = False
+) -> bytes:
+    """Return a tar in a format of `tarfile`; with `kinds` also a folder, links and a device."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w", format=form, pax_headers={"comment": "all"} if pax else None) as tar:
+        for name, data in files.items():
+            if form == tarfile.USTAR_FORMAT and len(os.fsencode(name)) > 100:
+                name = name[-50:]
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            info.pax_headers = pax or {}
+            tar.addfile(info, io.BytesIO(data))
+        for kind in (tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE) if kinds else ():
+            info = tarfile.TarInfo("k" * 120 if kind == tarfile.LNKTYPE else "k.jpg")
+            info.type, info.linkname = kind, "l" * 110
+            tar.addfile(info)
+    return held.getvalue().rstrip(b"\0").ljust(-(-held.tell() // BLOCK) * BLOCK, b"\0")[: _end(held.getvalue())]
+
+
+def _end(data: bytes) -> int:
+    """Return where the two blocks of the end mark end; tarfile fills up to twenty."""
+    return -(-len(data.rstrip(b"\0")) // BLOCK) * BLOCK + 2 * BLOCK
+
+
+def mend(data: bytes) -> bytes:
+    """Return a tar with the checksums of its headers made right, as far as they can be followed."""
+    whole, position = bytearray(data), 0
+    while position + BLOCK <= len(whole):
+        header = whole[position : position + BLOCK]
+        if not any(header):
+            break
+        header[_CHECKSUM] = b" " * 8
+        header[_CHECKSUM] = b"%06o\0 " % sum(header)
+        whole[position : position + BLOCK] = header
+        try:
+            size = int(header[124:135].strip(b"\0 ") or b"0", 8)
+        except ValueError:
+            size = 0
+        position += BLOCK + (0 if header[156] in b"123456" else max(0, size + -size % BLOCK))
+    return bytes(whole)
+
+
+def check(data: bytes) -> None:
+    odd, _ = read(data, odd=True)
+    members, whole = read(data, odd=False)
+    plain = [member for member in odd if member.reason is None]
+    require(plain[: len(members)] == members, "what is odd changes what is plain")
+    samples = list(iter_samples(odd, strays=True))
+    parts = sorted((member for sample in samples for _, member in sample.members), key=lambda member: member.offset)
+    require(parts == odd, "samples lose members")
+    require(all(sample.key or len(sample.members) == 1 for sample in samples), "strays together")
+    if whole:
+        compare(data, members)
+
+
+def read(data: bytes, *, odd: bool) -> tuple[list[Member], bool]:
+    """Return the members up to an error, and whether there was none."""
+    members: list[Member] = []
+    end = 0
+    try:
+        for member in iter_members(memoryview(data), odd=odd):
+            members.append(member)
+            member.name.encode()
+            require(end <= member.offset < member.data_offset, f"{member} lies in another")
+            end = member.data_offset + member.size
+            require(end <= len(data), f"{member} is beyond the end")
+    except TarError:
+        return members, False
+    return members, True
+
+
+def compare(data: bytes, members: list[Member]) -> None:
+    """Compare what was read without error with what `tarfile` finds, where that reads it without error, too."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            theirs = [info for info in tar if info.isreg()]
+    except (tarfile.TarError, ValueError, OSError):
+        return
+    found = [(path_to_text(os.fsencode(info.name.partition("\0")[0])), info.offset_data, info.size) for info in theirs]
+    ours = [(member.name.rstrip("/"), member.data_offset, member.size) for member in members]
+    require(found == ours, f"tarfile has {found}, here are {ours}")
+
+
+TARGET = Target(make_seeds, check, mend, most=1 << 14)
