@@ -207,8 +207,11 @@ def _read_number(field: bytes, position: int) -> int:
 
 
 def _parse_octal(field: bytes) -> int | None:
-    """Return a number of octal digits, of which a zero byte is the end; None where there are others."""
-    digits = field.strip(b"\0 ") or b"0"
+    """Return a number of octal digits, of which a zero byte is the end; None where there are others.
+
+    A zero byte before the digits is refused: GNU tar passes over it, Python and so webdataset read the number 0.
+    """
+    digits = field.rstrip(b"\0 ").lstrip(b" ") or b"0"
     if digits.strip(b"01234567"):  # int() would take signs and underscores, too
         digits = digits.partition(b"\0")[0].strip()
         if not digits or digits.strip(b"01234567"):
@@ -261,7 +264,7 @@ def _read_pax(data: bytes, position: int) -> dict[bytes, bytes]:
     while start < len(data) and data[start]:  # some pad it with zeros
         space = data.find(b" ", start, start + _MOST_DIGITS)
         digits = data[start:space] if space > 0 else b""
-        end = start + int(digits) if digits.isdigit() else start
+        end = start + int(digits) if digits.isdigit() else 0  # of a record that is none, which has no "=" then
         key, equals, value = data[space + 1 : end].partition(b"=")
         if not equals or not value.endswith(b"\n") or end > len(data):
             raise TarError(f"the PAX header at byte {position} has a record that is not LENGTH KEY=VALUE")

@@ -99,15 +99,34 @@ def read(data: bytes, *, odd: bool) -> tuple[list[Member], bool]:
 
 
 def compare(data: bytes, members: list[Member]) -> None:
-    """Compare what was read without error with what `tarfile` finds, where that reads it without error, too."""
+    """Compare what was read without error with what `tarfile` finds, as far as that goes: it ends at some headers."""
+    stopped = False
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            theirs = [info for info in tar if info.isreg()]
+            found = list(tar)
+            stopped = _is_refused(data[tar.offset : tar.offset + BLOCK])
     except (tarfile.TarError, ValueError, OSError):
         return
-    found = [(path_to_text(os.fsencode(info.name.partition("\0")[0])), info.offset_data, info.size) for info in theirs]
-    ours = [(member.name.rstrip("/"), member.data_offset, member.size) for member in members]
-    require(found == ours, f"tarfile has {found}, here are {ours}")
+    if any(info.isdir() and info.offset_data - info.offset > BLOCK for info in found):
+        return  # Python takes an old file with a cut name for a folder, whatever its PAX path (gh-141707)
+    theirs = [info for info in found if info.isreg()]
+    require(len(theirs) == len(members) or (stopped and len(theirs) < len(members)), f"tarfile has {theirs}")
+    for info, member in zip(theirs, members, strict=False):
+        require((info.offset_data, info.size) == (member.data_offset, member.size), f"tarfile has {info}")
+        header = data[info.offset_data - BLOCK : info.offset_data]
+        if header[257:263] == b"ustar\0" or not header[345]:  # tarfile takes the prefix field of others for a folder
+            name = path_to_text(os.fsencode(info.name.partition("\0")[0]))
+            require(name.rstrip("/") == member.name.rstrip("/"), f"tarfile has {info}, here is {member}")
+
+
+def _is_refused(header: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except tarfile.EOFHeaderError:
+        return False
+    except tarfile.HeaderError:
+        return True
+    return False
 
 
 TARGET = Target(make_seeds, check, mend, most=1 << 14)
