@@ -29,7 +29,7 @@ from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent
 CHILD = SCRIPTS / "fuzzing" / "child.py"
-TARGETS = ("tar", "zips", "tables", "receipts", "indexes")
+TARGETS = ("tar", "zips", "tables", "receipts", "plans", "indexes", "images", "states")
 #: What an input may take.
 SECONDS, MEBIBYTES = 10, 2048
 _STATISTIC = re.compile(r"^stat::(\w+):\s+(\d+)$", re.MULTILINE)
@@ -95,7 +95,8 @@ def fuzz(name: str, seed: int, runs: int, seconds: float, folder: Path) -> dict[
     rate = round(executions / took)
     print(f"{name}: {executions:,} inputs in {took:.0f} s, {rate:,}/s, {len(crashes)} crashes", flush=True)
     if crashes:
-        print(said[said.rfind("\n ===") :][-4000:])
+        begin = max(said.rfind(mark) for mark in ("\n ===", "\nTraceback"))
+        print(said[begin:][:4000])
     for path in crashes:
         print(f"Error: {name}: {path}: {path.read_bytes()[:200].hex()}", flush=True)
     return {
