@@ -236,19 +236,28 @@ def _read_extension(view: TarBytes, position: int, kind: int, size: int, extende
         raise TarError(f"the extension header at byte {position} has {size} bytes; expected at most {most}")
     data = bytes(view[position + BLOCK : position + BLOCK + size])
     if kind == _GNU_LONG_NAME:
-        return extended._replace(name=data.partition(b"\0")[0])
+        return _join(extended, _Extended(data.partition(b"\0")[0]), position)
     records = _read_pax(data, position)
     if kind == _PAX_GLOBAL:
         if b"path" in records or b"size" in records:
             raise TarError(f"the global PAX header at byte {position} gives all members one path or size")
         return extended
-    name = records.get(b"GNU.sparse.name") or records.get(b"path") or b""
-    number = records.get(b"size")
-    return _Extended(
-        name.partition(b"\0")[0] or extended.name,
-        extended.size if number is None else _read_decimal(number, position),
+    name, number = records.get(b"GNU.sparse.name", records.get(b"path")), records.get(b"size")
+    told = _Extended(
+        None if name is None else name.partition(b"\0")[0],
+        None if number is None else _read_decimal(number, position),
         b"GNU.sparse." in data and any(keyword.startswith(b"GNU.sparse.") for keyword in records),
     )
+    return _join(extended, told, position)
+
+
+def _join(known: _Extended, told: _Extended, position: int) -> _Extended:
+    """Return what extension headers say together; where they contradict, readers differ in which they take."""
+    name = known.name if told.name is None else told.name
+    size = known.size if told.size is None else told.size
+    if name == b"" or known.name not in (name, None) or known.size not in (size, None):
+        raise TarError(f"the extension header at byte {position} gives a member no name, or another name or size")
+    return _Extended(name, size, known.sparse or told.sparse)
 
 
 def _read_decimal(digits: bytes, position: int) -> int:

@@ -1,7 +1,7 @@
 """Fuzzes one target in this process; `scripts/fuzz.py` starts it.
 
-    python child.py TARGET SECONDS LIBFUZZER_ARGUMENT...      # SECONDS from now on, 0: no limit
-    python child.py TARGET --replay FILE                      # one input, without atheris
+python child.py TARGET SECONDS LIBFUZZER_ARGUMENT...      # SECONDS from now on, 0: no limit
+python child.py TARGET --replay FILE                      # one input, without atheris
 """
 
 from __future__ import annotations

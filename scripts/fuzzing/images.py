@@ -7,12 +7,12 @@ import os
 import struct
 import zlib
 
+from fuzzing.target import Target, require
 from PIL import Image
+
 from shardforge import reasons
 from shardforge.errors import ImageError
 from shardforge.images.header import Header, read_file_header, read_header, read_whole_header
-
-from fuzzing.target import Target, require
 
 _HANDLE = os.memfd_create("image")
 _PNG = b"\x89PNG\r\n\x1a\n"

@@ -9,14 +9,14 @@ from random import Random
 from types import SimpleNamespace
 
 import numpy as np
+from fuzzing.target import Target, make_folder, require, vary_json
+
 from shardforge.errors import DatasetError
 from shardforge.loader.index.file import MAGIC, join_rows, open_columns, write_columns
 from shardforge.loader.index.pages import Section
 from shardforge.loader.index.rows import Extent, ShardRows
 from shardforge.loader.index.shard_index import ShardIndex
 from shardforge.samples import hash_keys
-
-from fuzzing.target import Target, make_folder, require, vary_json
 
 _PREFIX = struct.Struct("<QI")
 _HEAD = len(MAGIC) + _PREFIX.size
@@ -26,9 +26,14 @@ _PLACE = make_folder() / "index"
 def make_seeds() -> list[bytes]:
     """Return indexes with CRC-32s, without, with both, of no sample, and of several pages."""
     with_crcs, without = make_rows(3, ("jpg", "cls"), crcs=True), make_rows(4, ("jpg", "json"), crcs=False)
-    each = [with_crcs], [without], [with_crcs, without], [make_rows(0, (), crcs=True)], [], [
-        make_rows(1100, ("jpg",), crcs=False)
-    ]
+    each = (
+        [with_crcs],
+        [without],
+        [with_crcs, without],
+        [make_rows(0, (), crcs=True)],
+        [],
+        [make_rows(1100, ("jpg",), crcs=False)],
+    )
     seeds = []
     for shards in each:
         versions = np.arange(2 * len(shards), dtype=np.int64).reshape(-1, 2)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from random import Random
+from types import SimpleNamespace
 
 import pyarrow as pa
+from fuzzing.target import Target, make_folder, parse_object, require, vary_json
+
 from shardforge.dataset import plan as plans
 from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.plan import Plan, PlannedShard, open_plan_writer, read_plan, read_planned_rows
 from shardforge.errors import DatasetError
 from shardforge.images.convert import Conversion
-from shardforge.parquet import ParquetWriter
-
-from fuzzing.target import Target, make_folder, parse_object, require, vary_json
 
 _PLACE = make_folder() / "plan.parquet"
 _ROWS = pa.table({"key": ["a", "b", "é"], "source": ["s"] * 3, "path": ["1.jpg", None, "3.jpg"], "label": [0, 1, None]})
 _KEY = b"shardforge"
 _MAGIC = b"PAR1"
+_OPEN = plans._open_plan
 
 
 def make_seeds() -> list[bytes]:
@@ -48,11 +49,12 @@ def vary(data: bytes, random: Random) -> bytes:
 
 
 def check(data: bytes) -> None:
+    plans._cached_plan.cache_clear()
     if data.startswith(_MAGIC):
         _PLACE.write_bytes(data)
-    else:
-        write_described(data)
-    plans._cached_plan.cache_clear()
+        plans._open_plan = _OPEN
+    else:  # writing it would take most of the time
+        plans._open_plan = lambda _: SimpleNamespace(metadata={_KEY: data}, lengths=[3, 3], read=lambda *_: _ROWS)
     try:
         plan = read_plan(_PLACE)
     except DatasetError:
@@ -65,17 +67,7 @@ def check(data: bytes) -> None:
         except DatasetError:
             continue
         require(rows.num_rows == shard.samples, "other rows than are planned")
-        require(not data.startswith(_MAGIC) or rows.equals(_ROWS), "other rows than were written")
-
-
-def write_described(description: bytes) -> None:
-    """Write a plan of two shards with this description and right checksums."""
-    with open(_PLACE, "wb") as file:
-        writer = ParquetWriter(file, _ROWS.schema)
-        for _ in range(2):
-            writer.write(_ROWS)
-        writer.describe({_KEY: description})
-        writer.finish()
+        require(rows.equals(_ROWS), "other rows than were written")
 
 
 TARGET = Target(make_seeds, check, vary=vary, most=1 << 13)

@@ -7,11 +7,11 @@ import json
 import re
 from random import Random
 
+from fuzzing.target import Target, make_folder, parse_object, require, vary_json
+
 from shardforge.dataset.receipt import Receipt, read_receipt
 from shardforge.dataset.tarwriter import END, MISSING
 from shardforge.tarfiles import BLOCK
-
-from fuzzing.target import Target, make_folder, parse_object, require, vary_json
 
 _END = re.compile(rb'[0-9a-f]{64}"}}\Z')
 _FOLDER = make_folder()

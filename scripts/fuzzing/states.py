@@ -6,10 +6,10 @@ import json
 from random import Random
 from typing import Any
 
+from fuzzing.target import Target, parse_object, require, vary_json
+
 from shardforge.errors import UsageError
 from shardforge.loader.state import LoaderState, _digest
-
-from fuzzing.target import Target, parse_object, require, vary_json
 
 _SCHEDULE: dict[str, Any] = {
     "seed": 7,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import io
 
-import pyarrow as pa
-import pyarrow.csv  # here, or it would be loaded while the first input is timed
+from fuzzing.target import Target, require
+
 from shardforge.errors import SourceError
 from shardforge.tables.blocks import iter_blocks
 from shardforge.tables.dialect import DELIMITERS, Dialect
 from shardforge.tables.faults import explained
 from shardforge.tables.text import TextTable
-
-from fuzzing.target import Target, require
 
 _BOM = b"\xef\xbb\xbf"
 _SUFFIXES = tuple(DELIMITERS)
@@ -77,9 +75,7 @@ def read_blocks(text: bytes, dialect: Dialect, size: int) -> list[tuple[int, lis
     return found
 
 
-def check_arrow(
-    text: bytes, suffix: str, header: bool, table: TextTable, rows: list[tuple[int, list[str]]]
-) -> None:
+def check_arrow(text: bytes, suffix: str, header: bool, table: TextTable, rows: list[tuple[int, list[str]]]) -> None:
     """Compare what Arrow reads with the rows one by one; it refuses rows of other lengths, and only these."""
     even = rows and all(len(cells) == len(table.names) for _, cells in rows)
     try:

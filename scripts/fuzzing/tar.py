@@ -5,13 +5,21 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from random import Random
+
+from fuzzing.target import Target, require
 
 from shardforge.paths import path_to_text
 from shardforge.samples import iter_samples
 from shardforge.tarfiles import BLOCK, Member, TarError, iter_members
 
-from fuzzing.target import Target, require
-
+_KEYWORDS = (b"path", b"size", b"linkpath", b"comment", b"mtime", b"hdrcharset", b"GNU.sparse.name", b"GNU.sparse.size")
+_VALUES = (
+    *(b"", b"0", b"1", b"12", b"600", b"00000001130", b" 1130 ", b"-1", b"+3", b"1_0", b"0x10", b"9" * 18, b"9" * 20),
+    *(b"a.jpg", b"d/", b"/", b"..", b"a\0b", b"\xff", b"a=b", b"BINARY", b"n" * 300, b"7" * 12, b"\0" + b"12"),
+    *(b"\x80" + bytes(10) + b"\3", b"\x80" + b"\xff" * 11, b"\xff" * 12, b"\x80" + bytes(3) + b"\x7f" + b"\xff" * 7),
+    *(b"ustar\x0000", b"ustar  \0"),
+)
 _CHECKSUM = slice(148, 156)
 
 
@@ -26,9 +34,7 @@ def make_seeds() -> list[bytes]:
     return [*seeds, mend(bytes(sparse))]
 
 
-def make_tar(
-    files: dict[str, bytes], form: int, *, pax: dict[str, str] | None = None, kinds: bool = False
-) -> bytes:
+def make_tar(files: dict[str, bytes], form: int, *, pax: dict[str, str] | None = None, kinds: bool = False) -> bytes:
     """Return a tar in a format of `tarfile`; with `kinds` also a folder, links and a device."""
     held = io.BytesIO()
     with tarfile.open(fileobj=held, mode="w", format=form, pax_headers={"comment": "all"} if pax else None) as tar:
@@ -67,6 +73,30 @@ def mend(data: bytes) -> bytes:
             size = 0
         position += BLOCK + (0 if header[156] in b"123456" else max(0, size + -size % BLOCK))
     return bytes(whole)
+
+
+def vary(data: bytes, random: Random) -> bytes:
+    """Return a tar with another field in a header, or with one more extension header; both need to be mended."""
+    whole = bytearray(data)
+    place = random.randrange(len(whole) // BLOCK + 1) * BLOCK
+    if random.random() < 0.5:
+        field, size = random.choice(
+            ((0, 100), (124, 12), (124, 12), (156, 1), (156, 1), (257, 8), (345, 155), (482, 1))
+        )
+        value = random.choice(_VALUES if size > 1 else [bytes([kind]) for kind in b"\001234567SLKxgXVDMNA "])
+        whole[place + field : place + field + size] = value[:size].ljust(size, b"\0")
+        return bytes(whole[: max(len(data), place + BLOCK)])
+    records = b"".join(_make_record(random) for _ in range(random.randrange(4)))
+    info = tarfile.TarInfo("././@PaxHeader")
+    info.type, info.size = random.choice((b"x", b"x", b"g", b"X", b"L", b"K")), len(records)
+    return data[:place] + info.tobuf() + records.ljust(-(-len(records) // BLOCK) * BLOCK, b"\0") + data[place:]
+
+
+def _make_record(random: Random) -> bytes:
+    """Return a record of a PAX header; one of eight has another length than it says."""
+    text = b" " + random.choice(_KEYWORDS) + b"=" + random.choice(_VALUES) + b"\n"
+    length = len(text) + len(str(len(text) + len(str(len(text)))))
+    return str(length + (random.choice((-9, -1, 1, 99)) if random.random() < 0.125 else 0)).encode() + text
 
 
 def check(data: bytes) -> None:
@@ -129,4 +159,4 @@ def _is_refused(header: bytes) -> bool:
     return False
 
 
-TARGET = Target(make_seeds, check, mend, most=1 << 14)
+TARGET = Target(make_seeds, check, mend, vary, most=1 << 14)

@@ -4,20 +4,47 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import zipfile
 import zlib
+from random import Random
+
+from fuzzing.target import Target, require
 
 from shardforge.errors import ImageError
 from shardforge.files import FileView
 from shardforge.zipfiles import Entry, ZipError, iter_entries, read_entry
 
-from fuzzing.target import Target, require
-
 _HANDLE = os.memfd_create("zip")
 _MOST_ENTRIES = 20
 _LOCAL = struct.Struct("<4s5H3I2H")
 _ENTRY = struct.Struct("<4s6H3I5H2I")
+#: Marks of headers, and where their fields begin.
+_HEADERS = (
+    (b"PK\3\4", (4, 6, 8, 14, 18, 22, 26, 28, 30)),
+    (b"PK\1\2", (4, 5, 8, 10, 16, 20, 24, 28, 30, 32, 34, 36, 38, 40, 42, 46)),
+    (b"PK\5\6", (4, 6, 8, 10, 12, 16, 20)),
+    (b"PK\6\6", (4, 12, 24, 32, 40, 48)),
+    (b"PK\6\7", (4, 8, 16)),
+)
+_NUMBERS = (
+    0,
+    1,
+    2,
+    8,
+    9,
+    12,
+    14,
+    255,
+    0xFFFF,
+    0xFFFFFFFF,
+    (1 << 63) - 1,
+    1 << 63,
+    (1 << 64) - 1,
+    1 << 30,
+    (1 << 30) + 1,
+)
 
 
 def make_seeds() -> list[bytes]:
@@ -47,7 +74,9 @@ def widen(data: bytes) -> bytes:
     count, size, offset = struct.unpack("<HII", data[-12:-2])
     end = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, offset)
     locator = struct.pack("<4sIQI", b"PK\6\7", 0, len(data) - 22, 1)
-    return data[:-22] + end + locator + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, *([0xFFFF] * 2), *([0xFFFFFFFF] * 2), 0)
+    return (
+        data[:-22] + end + locator + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, *([0xFFFF] * 2), *([0xFFFFFFFF] * 2), 0)
+    )
 
 
 def mend(data: bytes) -> bytes:
@@ -83,6 +112,18 @@ def _mend_entry(whole: bytearray, place: int, fields: tuple[int, ...]) -> None:
             return
     struct.pack_into("<I", whole, place + 16, zlib.crc32(content))
     struct.pack_into("<I", whole, offset + 14, zlib.crc32(content))
+
+
+def vary(data: bytes, random: Random) -> bytes:
+    """Return a zip with another number in one of its headers."""
+    kind = random.choice(_HEADERS)
+    places = [match.start() for match in re.finditer(re.escape(kind[0]), data)]
+    if not places:
+        return data
+    place = random.choice(places) + random.choice(kind[1])
+    size = random.choice((1, 2, 4, 8))
+    value = random.choice((*_NUMBERS, len(data), random.randrange(len(data)))) & ((1 << 8 * size) - 1)
+    return (data[:place] + value.to_bytes(size, "little") + data[place + size :])[: len(data)]
 
 
 def check(data: bytes) -> None:
@@ -128,4 +169,4 @@ def compare(data: bytes, contents: dict[Entry, bytes]) -> None:
         require(theirs == content, f"zipfile has other bytes in {entry}")
 
 
-TARGET = Target(make_seeds, check, mend, most=1 << 12)
+TARGET = Target(make_seeds, check, mend, vary, most=1 << 12)
