@@ -238,15 +238,16 @@ def _read_extension(view: TarBytes, position: int, kind: int, size: int, extende
     if kind == _GNU_LONG_NAME:
         return _join(extended, _Extended(data.partition(b"\0")[0]), position)
     records = _read_pax(data, position)
+    sparse = b"GNU.sparse." in data and any(keyword.startswith(b"GNU.sparse.") for keyword in records)
     if kind == _PAX_GLOBAL:
-        if b"path" in records or b"size" in records:
+        if sparse or b"path" in records or b"size" in records:
             raise TarError(f"the global PAX header at byte {position} gives all members one path or size")
         return extended
     name, number = records.get(b"GNU.sparse.name", records.get(b"path")), records.get(b"size")
     told = _Extended(
         None if name is None else name.partition(b"\0")[0],
         None if number is None else _read_decimal(number, position),
-        b"GNU.sparse." in data and any(keyword.startswith(b"GNU.sparse.") for keyword in records),
+        sparse,
     )
     return _join(extended, told, position)
 

@@ -139,14 +139,27 @@ def compare(data: bytes, members: list[Member]) -> None:
         return
     if any(info.isdir() and info.offset_data - info.offset > BLOCK for info in found):
         return  # Python takes an old file with a cut name for a folder, whatever its PAX path (gh-141707)
+    if any(_has_more_name(data, place) for info in found for place in range(info.offset, info.offset_data, BLOCK)):
+        return  # Python reads a long name up to the end of its last block
     theirs = [info for info in found if info.isreg()]
     require(len(theirs) == len(members) or (stopped and len(theirs) < len(members)), f"tarfile has {theirs}")
     for info, member in zip(theirs, members, strict=False):
         require((info.offset_data, info.size) == (member.data_offset, member.size), f"tarfile has {info}")
         header = data[info.offset_data - BLOCK : info.offset_data]
         if header[257:263] == b"ustar\0" or not header[345]:  # tarfile takes the prefix field of others for a folder
-            name = path_to_text(os.fsencode(info.name.partition("\0")[0]))
-            require(name.rstrip("/") == member.name.rstrip("/"), f"tarfile has {info}, here is {member}")
+            name = path_to_text(os.fsencode(info.name.partition("\0")[0])).rstrip("/")
+            require(name == member.name.rstrip("/"), f"tarfile has {info}, here is {member}")
+
+
+def _has_more_name(data: bytes, place: int) -> bool:
+    """Tell whether bytes follow the GNU long name whose header may be at a place, in its last block."""
+    if data[place + 156 : place + 157] != tarfile.GNUTYPE_LONGNAME:
+        return False
+    try:
+        end = place + BLOCK + max(0, tarfile.nti(data[place + 124 : place + 136]))
+    except tarfile.HeaderError:
+        return False
+    return any(data[end : end + -end % BLOCK])
 
 
 def _is_refused(header: bytes) -> bool:
