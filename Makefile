@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-compiled test-slurm test-old-duckdb lint wheels format docs clean
+.PHONY: help demo test test-compiled test-slurm test-old-duckdb fuzz lint wheels format docs clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is to make.
@@ -24,6 +24,9 @@ test-slurm: .venv/dev ## Run the tests that need Slurm (Debian: apt-get install 
 
 test-old-duckdb: .venv/duckdb-1.5.0 ## Run the tests of mappings that the oldest and the newest DuckDB share.
 	SHARDFORGE_OLD_DUCKDB=$(CURDIR)/$< $(BIN)/pytest -m old_duckdb
+
+fuzz: .venv/dev ## Throw damaged bytes at all readers for a minute (x86_64 Linux).
+	$(BIN)/python scripts/fuzz.py --seconds 60
 
 lint: .venv/dev ## Check style and types.
 	$(BIN)/ruff check
