@@ -29,7 +29,7 @@ from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent
 CHILD = SCRIPTS / "fuzzing" / "child.py"
-TARGETS = ("tar", "zips", "tables", "receipts", "plans", "indexes", "images", "states")
+TARGETS = ("states", "receipts", "zips", "plans", "indexes", "tar", "images", "tables")
 #: What an input may take.
 SECONDS, MEBIBYTES = 10, 2048
 _STATISTIC = re.compile(r"^stat::(\w+):\s+(\d+)$", re.MULTILINE)

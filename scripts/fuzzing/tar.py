@@ -137,8 +137,8 @@ def compare(data: bytes, members: list[Member]) -> None:
             stopped = _is_refused(data[tar.offset : tar.offset + BLOCK])
     except (tarfile.TarError, ValueError, OSError):
         return
-    if any(info.isdir() and info.offset_data - info.offset > BLOCK for info in found):
-        return  # Python takes an old file with a cut name for a folder, whatever its PAX path (gh-141707)
+    if any(data[info.offset_data - BLOCK + 156] == 0 and info.offset_data - info.offset > BLOCK for info in found):
+        return  # Python asks the cut name of an old file, not the long one, whether it is a folder's (gh-141707)
     if any(_has_more_name(data, place) for info in found for place in range(info.offset, info.offset_data, BLOCK)):
         return  # Python reads a long name up to the end of its last block
     theirs = [info for info in found if info.isreg()]
