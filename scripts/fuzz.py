@@ -39,7 +39,7 @@ _PROGRESS = re.compile(r"^#(\d+)\t", re.MULTILINE)
 def main() -> None:
     options = parse_options()
     if options.replay:
-        sys.exit(subprocess.run([sys.executable, CHILD, options.targets[0], "--replay", options.replay]).returncode)
+        sys.exit(run_child(options.targets[0], "--replay", str(options.replay)).returncode)
     try:
         version = importlib.metadata.version("atheris")
     except importlib.metadata.PackageNotFoundError:
@@ -67,6 +67,8 @@ def parse_options() -> argparse.Namespace:
     options.targets = options.targets or list(TARGETS)
     if unknown := [name for name in options.targets if name not in TARGETS]:
         parser.error(f"{unknown[0]}: no such target; choose of {', '.join(TARGETS)}")
+    if options.replay and len(options.targets) > 1:
+        parser.error("--replay FILE: name the one TARGET that the input is of")
     if options.runs < 0 and not options.seconds and not options.replay:
         parser.error("give --runs, --seconds, or both")
     return options
@@ -80,10 +82,8 @@ def fuzz(name: str, seed: int, runs: int, seconds: float, folder: Path) -> dict[
     flags = [f"-seed={seed}", f"-runs={runs}", f"-timeout={SECONDS}", f"-rss_limit_mb={MEBIBYTES}"]
     flags += ["-print_final_stats=1", f"-artifact_prefix={place}/", str(place / "corpus")]
     started = time.monotonic()
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
     with open(place / "log", "wb") as log:
-        command = [sys.executable, str(CHILD), name, str(seconds), *flags]
-        code = subprocess.run(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment).returncode
+        code = run_child(name, str(seconds), *flags, stdout=log, stderr=log).returncode
     took = time.monotonic() - started
     said = (place / "log").read_text(errors="replace")
     statistics = {key: int(value) for key, value in _STATISTIC.findall(said)}
@@ -108,6 +108,14 @@ def fuzz(name: str, seed: int, runs: int, seconds: float, folder: Path) -> dict[
         "peak_mebibytes": statistics.get("peak_rss_mb"),
         "crashes": [str(path) for path in crashes],
     }
+
+
+def run_child(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run `fuzzing/child.py`; hashes of texts are the same each time, so that inputs are."""
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    return subprocess.run(
+        [sys.executable, str(CHILD), *arguments], stdin=subprocess.DEVNULL, env=environment, **options
+    )
 
 
 if __name__ == "__main__":

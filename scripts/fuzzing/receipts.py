@@ -13,7 +13,8 @@ from shardforge.dataset.receipt import Receipt, read_receipt
 from shardforge.dataset.tarwriter import END, MISSING
 from shardforge.tarfiles import BLOCK
 
-_END = re.compile(rb'[0-9a-f]{64}"}}\Z')
+_CHECKSUM = "receipt:sha256"
+_END = re.compile(rb'"receipt:sha256": ?"[0-9a-f]{64}"}}\Z')
 _FOLDER = make_folder()
 _SHARD = "train/plants-train-000000.tar"
 _PLACE = _FOLDER / f"{_SHARD.rpartition('/')[2]}.json"
@@ -61,7 +62,7 @@ def check(data: bytes) -> None:
     if receipt is None:
         return
     require(mend(data) == data, "its checksum is another one")
-    require(_END.search(data) or b"receipt:sha256" not in data, "its checksum is gone")
+    require(_END.search(data) or _CHECKSUM not in json.loads(data)["notes"], "its checksum is elsewhere")
     numbers = [receipt.bytes, receipt.samples, receipt.small, *(n for column in receipt.crcs.values() for n in column)]
     require(all(type(number) is int and number >= 0 for number in numbers), receipt)
     columns = [*receipt.sizes.values(), *receipt.crcs.values()]
