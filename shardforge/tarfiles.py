@@ -244,11 +244,8 @@ def _read_extension(view: TarBytes, position: int, kind: int, size: int, extende
             raise TarError(f"the global PAX header at byte {position} gives all members one path or size")
         return extended
     name, number = records.get(b"GNU.sparse.name", records.get(b"path")), records.get(b"size")
-    told = _Extended(
-        None if name is None else name.partition(b"\0")[0],
-        None if number is None else _read_decimal(number, position),
-        sparse,
-    )
+    name = None if name is None else name.partition(b"\0")[0]
+    told = _Extended(name, None if number is None else _read_decimal(number, position), sparse)
     return _join(extended, told, position)
 
 
