@@ -7,7 +7,7 @@
 libFuzzer (by atheris) changes valid files so that more and more of the code is reached; half of the time their
 checksums are made right again, so that it gets behind these. Every input must end in a result or in the error that is
 documented, within 10 s and 2 GiB; and where it is cheap the result is compared with that of another reader, or with
-what a checksum says. A target is a module of `fuzzing/`. The same seed gives the same inputs.
+what a checksum says. A target is a module of `fuzzing/`. Runs with one seed begin alike, and part after a while.
 
 Exit status: 0 nothing was found; 1 something was, which is printed with the file that holds the input.
 """
@@ -111,7 +111,7 @@ def fuzz(name: str, seed: int, runs: int, seconds: float, folder: Path) -> dict[
 
 
 def run_child(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run `fuzzing/child.py`; hashes of texts are the same each time, so that inputs are."""
+    """Run `fuzzing/child.py`; hashes of texts are the same each time."""
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     return subprocess.run(
         [sys.executable, str(CHILD), *arguments], stdin=subprocess.DEVNULL, env=environment, **options
