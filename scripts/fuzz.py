@@ -30,6 +30,7 @@ from typing import Any
 SCRIPTS = Path(__file__).resolve().parent
 CHILD = SCRIPTS / "fuzzing" / "child.py"
 TARGETS = ("states", "receipts", "zips", "plans", "indexes", "tar", "images", "tables")
+MEMORY = Path("/dev/shm")
 #: What an input may take.
 SECONDS, MEBIBYTES = 10, 2048
 _STATISTIC = re.compile(r"^stat::(\w+):\s+(\d+)$", re.MULTILINE)
@@ -111,11 +112,12 @@ def fuzz(name: str, seed: int, runs: int, seconds: float, folder: Path) -> dict[
 
 
 def run_child(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run `fuzzing/child.py`; hashes of texts are the same each time."""
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    return subprocess.run(
-        [sys.executable, str(CHILD), *arguments], stdin=subprocess.DEVNULL, env=environment, **options
-    )
+    """Run `fuzzing/child.py`; its files lie in memory, where the system lets them, and go with it."""
+    command = [sys.executable, str(CHILD), *arguments]
+    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="shardforge-fuzz-", dir=memory) as folder:
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "TMPDIR": folder}
+        return subprocess.run(command, stdin=subprocess.DEVNULL, env=environment, **options)
 
 
 if __name__ == "__main__":
