@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-compiled test-slurm test-old-duckdb faults lint wheels format docs clean
+.PHONY: help demo test test-compiled test-slurm test-old-duckdb faults fuzz lint wheels format docs clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is to make.
@@ -27,6 +27,8 @@ test-old-duckdb: .venv/duckdb-1.5.0 ## Run the tests of mappings that the oldest
 
 faults: .venv/dev ## Let calls of the operating system fail under every command, a seeded sample of them (needs a C compiler).
 	$(BIN)/python scripts/faults.py --seed 1 --points 60
+fuzz: .venv/dev ## Throw damaged bytes at all readers for a minute (x86_64 Linux).
+	$(BIN)/python scripts/fuzz.py --seconds 60
 
 lint: .venv/dev ## Check style and types.
 	$(BIN)/ruff check

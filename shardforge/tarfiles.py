@@ -207,8 +207,11 @@ def _read_number(field: bytes, position: int) -> int:
 
 
 def _parse_octal(field: bytes) -> int | None:
-    """Return a number of octal digits, of which a zero byte is the end; None where there are others."""
-    digits = field.strip(b"\0 ") or b"0"
+    """Return a number of octal digits, of which a zero byte is the end; None where there are others.
+
+    A zero byte before the digits is refused: GNU tar passes over it, Python and so webdataset read the number 0.
+    """
+    digits = field.rstrip(b"\0 ").lstrip(b" ") or b"0"
     if digits.strip(b"01234567"):  # int() would take signs and underscores, too
         digits = digits.partition(b"\0")[0].strip()
         if not digits or digits.strip(b"01234567"):
@@ -233,19 +236,26 @@ def _read_extension(view: TarBytes, position: int, kind: int, size: int, extende
         raise TarError(f"the extension header at byte {position} has {size} bytes; expected at most {most}")
     data = bytes(view[position + BLOCK : position + BLOCK + size])
     if kind == _GNU_LONG_NAME:
-        return extended._replace(name=data.partition(b"\0")[0])
+        return _join(extended, _Extended(data.partition(b"\0")[0]), position)
     records = _read_pax(data, position)
+    sparse = b"GNU.sparse." in data and any(keyword.startswith(b"GNU.sparse.") for keyword in records)
     if kind == _PAX_GLOBAL:
-        if b"path" in records or b"size" in records:
+        if sparse or b"path" in records or b"size" in records:
             raise TarError(f"the global PAX header at byte {position} gives all members one path or size")
         return extended
-    name = records.get(b"GNU.sparse.name") or records.get(b"path") or b""
-    number = records.get(b"size")
-    return _Extended(
-        name.partition(b"\0")[0] or extended.name,
-        extended.size if number is None else _read_decimal(number, position),
-        b"GNU.sparse." in data and any(keyword.startswith(b"GNU.sparse.") for keyword in records),
-    )
+    name, number = records.get(b"GNU.sparse.name", records.get(b"path")), records.get(b"size")
+    name = None if name is None else name.partition(b"\0")[0]
+    told = _Extended(name, None if number is None else _read_decimal(number, position), sparse)
+    return _join(extended, told, position)
+
+
+def _join(known: _Extended, told: _Extended, position: int) -> _Extended:
+    """Return what extension headers say together; where they contradict, readers differ in which they take."""
+    name = known.name if told.name is None else told.name
+    size = known.size if told.size is None else told.size
+    if name == b"" or known.name not in (name, None) or known.size not in (size, None):
+        raise TarError(f"the extension header at byte {position} gives a member no name, or another name or size")
+    return _Extended(name, size, known.sparse or told.sparse)
 
 
 def _read_decimal(digits: bytes, position: int) -> int:
@@ -261,7 +271,7 @@ def _read_pax(data: bytes, position: int) -> dict[bytes, bytes]:
     while start < len(data) and data[start]:  # some pad it with zeros
         space = data.find(b" ", start, start + _MOST_DIGITS)
         digits = data[start:space] if space > 0 else b""
-        end = start + int(digits) if digits.isdigit() else start
+        end = start + int(digits) if digits.isdigit() else 0  # of a record that is none, which has no "=" then
         key, equals, value = data[space + 1 : end].partition(b"=")
         if not equals or not value.endswith(b"\n") or end > len(data):
             raise TarError(f"the PAX header at byte {position} has a record that is not LENGTH KEY=VALUE")

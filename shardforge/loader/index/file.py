@@ -169,11 +169,11 @@ def _open(file: IndexFile) -> OpenIndex:
     if zlib.crc32(head) != crc:
         raise ValueError("other bytes than were written")
     text, _, rest = head.partition(b"\0")
-    described: dict[str, Any] = json.loads(text)
-    samples, shards = described["samples"], described["shards"]
+    described = _parse_description(text, file.size)
+    samples, shards, numbers = described["samples"], described["shards"], described["numbers"]
     sections: list[Section] = []
     end = _FIRST_BYTES + length
-    for width in (1, described["numbers"], 3):
+    for width in (1, numbers, 3):
         sections.append(Section(end, samples, width))
         end += sections[-1].bytes
     if end != file.size:
@@ -186,7 +186,27 @@ def _open(file: IndexFile) -> OpenIndex:
     )
     extensions = tuple(described["extensions"])
     shards_of = starts, versions.reshape(-1, 2), checked.astype(np.bool_)
+    if starts[0] != 0 or starts[-1] != samples or (starts[:-1] > starts[1:]).any():
+        raise ValueError("shards of other samples")
+    if numbers != (3 if checked.any() else 2) * len(extensions):
+        raise ValueError("other members than it names")
     return OpenIndex(described["identity"], *shards_of, extensions, labels, places, keys, hashes)
+
+
+def _parse_description(text: bytes, most: int) -> dict[str, Any]:
+    """Return the description in the head of a file of `most` bytes, which has no more samples, shards or members.
+
+    Raises:
+        ValueError, LookupError, TypeError, RecursionError: it is none.
+    """
+    described: dict[str, Any] = json.loads(text)
+    counts = [described[name] for name in ("samples", "shards", "numbers")]
+    extensions, identity = described["extensions"], described["identity"]
+    if not all(type(count) is int and 0 <= count <= most for count in counts):
+        raise ValueError("counts that cannot be")
+    if not isinstance(extensions, list) or not all(isinstance(text, str) for text in (identity, *extensions)):
+        raise ValueError("names that are no texts")
+    return described
 
 
 def _has_crcs(rows: ShardRows) -> bool:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from shardforge.errors import DatasetError
 from shardforge.loader.index.file import OpenIndex, open_columns, read_hashes
-from shardforge.loader.index.pages import Int64Array
+from shardforge.loader.index.pages import Int64Array, UInt32Array
 from shardforge.loader.network import hide_credentials
 from shardforge.loader.storage import ShardReader
 from shardforge.samples import hash_keys, split_name
@@ -161,7 +161,7 @@ class ShardIndex:
             keys = self._columns.keys.page(int(pages[part[0]]))
             hashes = read_hashes(keys)
             places = np.minimum(np.searchsorted(hashes, wanted[part]), len(hashes) - 1)
-            found[part] = np.where(hashes[places] == wanted[part], keys[places, 2], np.int64(-1))
+            found[part] = np.where(hashes[places] == wanted[part], self._samples_in(keys[places]), np.int64(-1))
 
     def find_repeated(self) -> Int64Array:
         """Return the first sample of each key that occurs more than once in its shard, by hashes of 64 bits.
@@ -170,7 +170,7 @@ class ShardIndex:
             DatasetError: the index is damaged.
         """
         keys = self._columns.keys.read_all()
-        hashes, order = read_hashes(keys), keys[:, 2].astype(np.int64)
+        hashes, order = read_hashes(keys), self._samples_in(keys)
         equal = np.flatnonzero(hashes[1:] == hashes[:-1])
         samples = order[equal]
         shards = self.find_shards(samples)
@@ -196,8 +196,23 @@ class ShardIndex:
         for page in range(max(0, int(firsts.searchsorted(wanted)) - 1), int(firsts.searchsorted(wanted, "right"))):
             rows = self._columns.keys.page(page)
             hashes = read_hashes(rows)
-            found += rows[hashes.searchsorted(wanted) : hashes.searchsorted(wanted, "right"), 2].tolist()
+            rows = rows[hashes.searchsorted(wanted) : hashes.searchsorted(wanted, "right")]
+            found += self._samples_in(rows).tolist()
         return found
+
+    def _samples_in(self, keys: UInt32Array) -> Int64Array:
+        """Return the samples of rows of keys.
+
+        Raises:
+            DatasetError: there are no such.
+        """
+        samples = keys[:, 2].astype(np.int64)
+        if samples.max(initial=-1) >= self.samples:
+            raise DatasetError(
+                f"{self.path}: has a key of sample {samples.max():,} of {self.samples:,}; delete this index, and it is "
+                "made anew when the dataset is next opened"
+            )
+        return samples
 
     def _read_long_key(self, shard: int, sample: int, offset: int, size: int) -> str:
         """Return a key that a GNU or PAX header before the member's own holds, or else find the shard changed."""
