@@ -68,7 +68,7 @@ MEANING: dict[str, str] = {
     CORRUPT: "the image data cannot be decoded",
     UNSUPPORTED: "the pixels are of a kind that has no stated conversion to 8-bit RGB",
     TOO_MANY_PIXELS: "more pixels than --max-pixels allows",
-    TOO_COSTLY: "reading it would cost more time or memory than an image may, by what its bytes say",
+    TOO_COSTLY: "to read it would take more time or memory than an image may, by its bytes",
     TIMED_OUT: "reading it took longer than an image may; it is tried once more",
     TOO_SLOW: "reading it took longer than an image may, twice",
     OUT_OF_MEMORY: "there was not enough memory to read it",

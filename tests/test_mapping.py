@@ -114,6 +114,7 @@ def test_the_queries_for_users_run_by_hand_and_agree(name: str, tmp_path: Path) 
                 "INSERT INTO sources VALUES ('s', 'folder', '/r', NULL, '{}', NULL, NULL, NULL, 'now', '1')"
             )
             mapping.execute("INSERT INTO outcomes VALUES ('/out', 'b', 'corrupt'), ('/out', 'a', 'ok')")
+            mapping.execute("INSERT INTO notes VALUES (NULL, 'a', 'damaged EXIF'), ('/out', 'a', 'no profile')")
             mapping.insert(
                 "images",
                 images(

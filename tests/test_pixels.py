@@ -7,6 +7,7 @@ import sqlite3
 import struct
 import tarfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,5 +98,8 @@ def test_options_decide_what_becomes_of_colours_and_bits(odd: Path, tmp_path: Pa
 def test_options_of_before_are_those_of_now_by_default() -> None:
     options = WriteOptions("name", Conversion(), label="family")
     before = options.to_json()
-    del before["conversion"]["colour"], before["conversion"]["sixteen_bit"]
+    assert not {"colour", "sixteen_bit"} & before["conversion"].keys()
     assert WriteOptions.from_json(before) == options
+    kept = replace(options, conversion=Conversion(colour="keep"))
+    assert kept.to_json()["conversion"]["colour"] == "keep"
+    assert WriteOptions.from_json(kept.to_json()) == kept

@@ -17,6 +17,7 @@ from shardforge.train import meter  # noqa: E402
 from shardforge.train.average import WeightAverage, scale_decay  # noqa: E402
 from shardforge.train.checkpoint import (  # noqa: E402
     find_checkpoint,
+    find_whole,
     list_checkpoints,
     prune_checkpoints,
     save_checkpoint,
@@ -43,15 +44,17 @@ def test_the_latest_checkpoint_or_that_of_an_epochs_end_is_found(tmp_path: Path)
         save_checkpoint(tmp_path, epoch, step, {})
     (tmp_path / "checkpoint_0011.pt.old").touch()
     (tmp_path / "checkpoint_best.pt").touch()
-    assert find_checkpoint(tmp_path, None).name == "checkpoint_0010_000002.pt"
+    assert list_checkpoints(tmp_path)[-1].path.name == "checkpoint_0010_000002.pt"
     assert find_checkpoint(tmp_path, 9).name == "checkpoint_0009.pt"
     with pytest.raises(UsageError, match=r"no checkpoint of epoch 2 here \(epochs there are: 1, 9, 10\)"):
         find_checkpoint(tmp_path, 2)
     assert set_aside(tmp_path, 9) == 4
     assert [(saved.epoch, saved.step) for saved in list_checkpoints(tmp_path)] == [(1, 0), (9, 0)]
     assert (tmp_path / "checkpoint_0009_000004.pt.old").exists()
-    with pytest.raises(UsageError, match=r"no checkpoint here \(epochs there are: none\)"):
-        find_checkpoint(tmp_path / "nowhere", None)
+    with pytest.raises(UsageError, match=r"no checkpoint of epoch 3 here \(epochs there are: none\)"):
+        find_checkpoint(tmp_path / "nowhere", 3)
+    with pytest.raises(UsageError, match="no checkpoint here; check --out and --tag"):
+        find_whole(tmp_path / "nowhere")
 
 
 def test_average_follows_weights_and_copies_counts() -> None:

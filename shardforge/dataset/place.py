@@ -86,6 +86,25 @@ def check_same(layout: Layout, proposed: Plan) -> None:
     )
 
 
+def find_maker(layout: Layout) -> dict[str, str]:
+    """Return the version of this package that made the plan there, by the plan's SHA-256; nothing where none is known.
+
+    Raises:
+        NewerFormError: a newer release wrote it.
+    """
+    try:
+        plan = read_plan(layout.plan)
+        return {plan.sha256: plan.version}
+    except NewerFormError:
+        raise
+    except DatasetError:
+        with suppress(ManifestError):
+            ours = read_manifest(layout.manifest).ours
+            if isinstance(ours.get("plan_sha256"), str) and isinstance(ours.get("version"), str):
+                return {ours["plan_sha256"]: ours["version"]}
+    return {}
+
+
 def _recorded_plan(layout: Layout) -> str | None:
     """Return the digest of the plan that the manifest was written by, or None where there is no such manifest."""
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from collections.abc import Mapping as MappingABC
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +30,13 @@ _BITS_PER_PIXEL = {"png": 14.0, "webp": 1.3}
 _JPEG_BITS_PER_PIXEL = ((75, 1.2), (85, 1.7), (90, 2.2), (95, 3.2), (100, 6.0))
 
 
-def write_plan(mapping: Mapping, options: WriteOptions, path: Path) -> Plan:
+def write_plan(
+    mapping: Mapping, options: WriteOptions, path: Path, *, makers: MappingABC[str, str] | None = None
+) -> Plan:
     """Plan the dataset that `options` describe and write the plan to `path`.
+
+    `makers` are the versions of this package that made plans before, by their SHA-256: one that is made again keeps
+    its own, so that an upgrade changes no manifest.
 
     Raises:
         UsageError: a split, subset or split run that the mapping does not have, or no record has the label.
@@ -49,6 +56,7 @@ def write_plan(mapping: Mapping, options: WriteOptions, path: Path) -> Plan:
                 shards.append(PlannedShard(split, number, place, len(shards), labelled.num_rows, digest))
                 writer.write(labelled)
         plan = Plan(options, __version__, roots, classes, shards)
+        plan = replace(plan, version=(makers or {}).get(plan.sha256, __version__))
         writer.describe(plan)
     return plan
 

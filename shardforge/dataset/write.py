@@ -20,7 +20,7 @@ from shardforge.dataset.layout import Layout
 from shardforge.dataset.lock import lock_dataset
 from shardforge.dataset.manifest import build_manifest, write_companions, write_manifest
 from shardforge.dataset.options import WriteOptions
-from shardforge.dataset.place import check_place, check_same, settle_options
+from shardforge.dataset.place import check_place, check_same, find_maker, settle_options
 from shardforge.dataset.plan import Plan, PlannedShard
 from shardforge.dataset.planning import write_plan
 from shardforge.dataset.receipt import Receipt, find_receipt
@@ -92,8 +92,10 @@ def prepare_plan(mapping: MappingDatabase, out: Path, options: WriteOptions, *, 
         raise explain_os_error(error, layout.scratch) from error
     proposed = layout.scratch / f"plan.{os.uname().nodename}.{os.getpid()}.parquet"
     try:
-        plan = write_plan(mapping, options if replace else settle_options(layout, options), proposed)
-        if not replace:
+        if replace:
+            plan = write_plan(mapping, options, proposed)
+        else:
+            plan = write_plan(mapping, settle_options(layout, options), proposed, makers=find_maker(layout))
             check_same(layout, plan)
         os.replace(proposed, layout.plan)
     finally:
