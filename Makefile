@@ -14,7 +14,8 @@ demo: .venv/core ## Turn the photos in data/ into verified shards, in the folder
 	VIRTUAL_ENV=.venv PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/demo.sh
 
 test: .venv/dev lint ## Run the linters and the tests.
-	$(BIN)/pytest -m "not slurm and not compiled and not recipes and not old_duckdb"
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+		-m "not slurm and not compiled and not recipes and not old_duckdb"
 
 test-compiled: .venv/dev ## Run a recipe of each network through torch.compile (takes minutes and a C++ compiler).
 	$(BIN)/pytest -m compiled
@@ -27,6 +28,7 @@ test-old-duckdb: .venv/duckdb-1.5.0 ## Run the tests of mappings that the oldest
 
 faults: .venv/dev ## Let calls of the operating system fail under every command, a seeded sample of them (needs a C compiler).
 	$(BIN)/python scripts/faults.py --seed 1 --points 60
+
 fuzz: .venv/dev ## Throw damaged bytes at all readers for a minute (x86_64 Linux).
 	$(BIN)/python scripts/fuzz.py --seconds 60
 

@@ -95,6 +95,14 @@ def as_nobody(code: str, *arguments: object) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
 
 
+def open_to_all(folder: Path, mode: int = 0o755) -> None:
+    """Let every user into a folder, and into those above it, which pytest closes."""
+    folder.chmod(mode)
+    for above in folder.parents:
+        if not above.stat().st_mode & 0o001:
+            above.chmod(0o755)
+
+
 #: Imported while still root: the interpreter's folder may be closed to others.
 PRELOAD = (
     "import sys, duckdb, multiprocessing.forkserver, numpy.ma, uuid\n"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hostile import HostileExecutor, make_hostile
-from pipeline import as_nobody, run, unpack_before
+from pipeline import as_nobody, open_to_all, run, unpack_before
 
 from shardforge.executors import open_executor
 from shardforge.mapping import open_mapping
@@ -207,8 +207,7 @@ def test_a_file_that_vanishes_after_it_was_listed_has_its_reason(
 
 def test_a_file_without_permission_has_its_reason(db: Path, image_tree: Path) -> None:
     (image_tree / "fish" / "0.jpg").chmod(0)
-    for folder in (image_tree.parent.parent.parent, image_tree.parent.parent, image_tree.parent):
-        folder.chmod(0o777)
+    open_to_all(image_tree.parent, 0o777)
     command = "main(['map', '--db', sys.argv[1], '--source', sys.argv[2], '--workers', '0'])"
     found = as_nobody(command, db, f"tree=folder:{image_tree}")
     assert found.returncode == 0, found.stderr
@@ -345,8 +344,7 @@ def test_a_dry_run_writes_nothing(db: Path, image_tree: Path) -> None:
 
 def test_an_unreadable_directory_fails_the_run_and_keeps_what_is_known(db: Path, image_tree: Path) -> None:
     scan(db, image_tree)
-    for folder in (image_tree.parent.parent.parent, image_tree.parent.parent, image_tree.parent):
-        folder.chmod(0o777)
+    open_to_all(image_tree.parent, 0o777)
     db.chmod(0o666)
     (image_tree / "fish").chmod(0)
     command = "main(['map', '--db', sys.argv[1], '--workers', '0'])"

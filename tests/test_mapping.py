@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
-from pipeline import as_nobody
+from pipeline import as_nobody, open_to_all
 
 from shardforge.errors import DatasetError, MappingError, UsageError
 from shardforge.mapping import Mapping, open_mapping
@@ -299,8 +299,7 @@ except ShardforgeError as error:
 def test_a_place_without_write_permission_is_named(db: Path, tmp_path: Path, existing: bool) -> None:
     if existing:
         create(db).close()
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o555 if folder == tmp_path else 0o755)
+    open_to_all(tmp_path, 0o555)
     found = as_nobody(OPEN, db)
     tmp_path.chmod(0o755)
     place = db if existing else tmp_path

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipeline import as_nobody
+from pipeline import as_nobody, open_to_all
 
 from shardforge.errors import SourceError, UsageError
 from shardforge.records import RANKS
@@ -486,8 +486,7 @@ def test_a_zip_that_cannot_be_unpacked_is_named(
 
 def test_names_without_permission_are_named(tmp_path: Path, cache: Path) -> None:
     file = write(tmp_path / "t.csv", "name\nAus bus\n")
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
+    open_to_all(tmp_path)
     for place, text in ((file, file), (tmp_path, file), (tmp_path, tmp_path)):
         mode = place.stat().st_mode
         place.chmod(0)

@@ -9,7 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from pipeline import as_nobody, run
+from pipeline import as_nobody, open_to_all, run
 
 from shardforge.cli.options import print_table
 from shardforge.reasons import MEANING
@@ -125,9 +125,7 @@ def test_what_may_not_be_read_is_named(tmp_path: Path, source: str, message: str
     with tarfile.open(tmp_path / "tars" / "s.tar", "w") as tar:
         for name in ("k.jpg", "k.cls"):
             tar.addfile(tarfile.TarInfo(name))
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    tmp_path.chmod(0o777)
+    open_to_all(tmp_path, 0o777)
     (tmp_path / "closed").chmod(0o000)
     kind, _, place = source.partition(":")
     arguments = ("map", "--db", tmp_path / "m.sqlite", "--source", f"a={kind}:{tmp_path}/{place}", "--workers", "0")
