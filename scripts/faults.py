@@ -131,12 +131,11 @@ def run_points(arguments: argparse.Namespace, plan: Plan, place: Path) -> int:
         if problem:
             wrong.append({**vars(point), "problem": problem})
             print(f"WRONG {point}: {problem}", flush=True)
-        if done % 100 == 0:
-            print(f"{done} of {len(points)}: {dict(results)}", file=sys.stderr, flush=True)
-    print(f"{len(points)} points: {dict(results)}")
-    if arguments.record:
-        record = {"seed": arguments.seed, "points": len(points), "results": results, "wrong": wrong, "calls": counts}
-        arguments.record.write_text(json.dumps(record, indent=1) + "\n")
+        if done % 100 == 0 or done == len(points):
+            print(f"{done} of {len(points)}: {dict(results)}", flush=True)
+            if arguments.record:
+                record = {"seed": arguments.seed, "points": done, "results": results, "wrong": wrong, "calls": counts}
+                arguments.record.write_text(json.dumps(record, indent=1) + "\n")
     return bool(wrong)
 
 
