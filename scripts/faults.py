@@ -114,7 +114,7 @@ def run_points(arguments: argparse.Namespace, plan: Plan, place: Path) -> int:
             raise SystemExit(f"{name}: undisturbed, it ends with {run.status}: {run.output}")
         counts[name] = dict(zip(KINDS, list(plan.counts), strict=True))
         print(f"{name}: {counts[name]}", flush=True)
-    points = choose(counts, arguments.points, arguments.seed)[arguments.part :: arguments.parts]
+    points = choose(counts, arguments.points, arguments.seed)[arguments.skip :][arguments.part :: arguments.parts]
     if arguments.at:
         points = [point for point in points if arguments.at == f"{point.kind} {point.number} {point.fault}"]
     results: Counter[str] = Counter()
@@ -144,6 +144,7 @@ def main() -> int:
     parser.add_argument("--points", type=int, help="a seeded sample of this many points (default: all)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", help="scenarios whose name holds this")
+    parser.add_argument("--skip", type=int, default=0, help="points that were tried by a run that was stopped")
     parser.add_argument("--part", type=int, default=0, help="of --parts: to run several side by side")
     parser.add_argument("--parts", type=int, default=1)
     parser.add_argument("--at", help="one point alone, such as 'fsync 17 kill'")
