@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,12 +19,42 @@ _BLOCK = 1 << 20
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 
 
+class NoFileError(OSError):
+    """What a path names is a folder, a pipe or a device."""
+
+
+def open_regular(path: str | bytes | Path) -> int:
+    """Open a regular file to read; return its descriptor.
+
+    Raises:
+        NoFileError: it is a folder, a device, or a pipe, at which readers wait for ever.
+        OSError: it cannot be opened.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise NoFileError(errno.EINVAL, f"{what}, no file", os.fsdecode(path))
+    return handle
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a regular file.
+
+    Raises:
+        OSError: as for `open_regular`.
+    """
+    with open(open_regular(path), "rb") as file:
+        return file.read()
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hex digits."""
     digest = hashlib.sha256()
     block = bytearray(_BLOCK)
     view = memoryview(block)
-    with open(path, "rb", buffering=0) as file:
+    with open(open_regular(path), "rb", buffering=0) as file:
         while size := file.readinto(block):
             digest.update(view[:size])
     return digest.hexdigest()

@@ -10,6 +10,7 @@ Files without these, as they were made before, are read as they are.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from shardforge.files import open_regular
 
 _FOOTER = b"shardforge:footer"
 _DIGEST_BYTES = 32
@@ -40,7 +43,11 @@ class ParquetTable:
             FileNotFoundError: there is none.
             OSError, pa.ArrowException: it is damaged, or no Parquet file; reading from it raises these, too.
         """
-        source = place if isinstance(place, pa.NativeFile) else pa.OSFile(str(place))
+        if isinstance(place, pa.NativeFile):
+            source = place
+        else:
+            os.close(open_regular(place))  # Arrow would wait at a pipe
+            source = pa.OSFile(str(place))
         self._checked = _compare_footer(source)
         self._file = pq.ParquetFile(source, page_checksum_verification=True)
         found = self._file.metadata

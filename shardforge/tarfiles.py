@@ -20,6 +20,7 @@ _ZEROS = bytes(1 << 20)
 _FILE_TYPES = b"0\x007"
 _OLD_FILE = 0
 _LINK_TYPES = b"12"
+_DEVICE_TYPES = b"346"
 _HEADER_ONLY_TYPES = b"123456"
 _GNU_SPARSE = ord("S")
 _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL, _PAX_SOLARIS = _EXTENSION_TYPES = b"LKxgX"
@@ -101,8 +102,9 @@ _NOTHING = _Extended()
 def iter_members(view: TarBytes, *, odd: bool = False) -> Iterator[Member]:
     """Yield the regular files of the tar in `view`, in order; directories, links and devices are passed over.
 
-    With `odd`, hard and symbolic links (reason `link`), sparse files and types that no standard has (`compressed`: they
-    must be unpacked to be read) are yielded, too. Without it, a sparse file is an error, since others read it.
+    With `odd`, hard and symbolic links (reason `link`), devices and pipes (`not_an_image`), sparse files and types that
+    no standard has (`compressed`: they must be unpacked to be read) are yielded, too. Without it, a sparse file is an
+    error, since others read it.
 
     Raises:
         CompressedTarError: this is a compressed file; the message says how to unpack it.
@@ -165,9 +167,11 @@ def _explain_compression(program: str) -> str:
 
 
 def _why_odd(kind: int) -> str | None:
-    """Return why the data of a member of this type do not lie there as they are; None for directories and devices."""
+    """Return why the data of a member of this type do not lie there as they are; None for directories."""
     if kind in _LINK_TYPES:
         return reasons.LINK
+    if kind in _DEVICE_TYPES:
+        return reasons.NOT_AN_IMAGE
     return None if kind in _HEADER_ONLY_TYPES else reasons.COMPRESSED
 
 
@@ -244,7 +248,9 @@ def _read_extension(view: TarBytes, position: int, kind: int, size: int, extende
             raise TarError(f"the global PAX header at byte {position} gives all members one path or size")
         return extended
     name, number = records.get(b"GNU.sparse.name", records.get(b"path")), records.get(b"size")
-    name = None if name is None else name.partition(b"\0")[0]
+    name = None if name is None else name.rstrip(b"\0")
+    if b"\0" in (name or b""):
+        raise TarError(f"the PAX header at byte {position} has a name with a zero byte, which readers cut or keep")
     told = _Extended(name, None if number is None else _read_decimal(number, position), sparse)
     return _join(extended, told, position)
 

@@ -492,7 +492,7 @@ def test_what_an_archive_hides_has_a_reason(tmp_path: Path, photos: Path) -> Non
         "chunked.h5::bioscan_dataset/1_1_eol.jpg": "compressed",
         "cut.zip": "corrupt",
         "empty.zip": "empty_file",
-        "no.hdf5": "unreadable",
+        "no.hdf5": "corrupt",
         "strong.zip::2_1_eol.jpg": "compressed",
     }
 

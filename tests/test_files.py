@@ -6,9 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from shardforge.files import atomic_write
+import pytest
+
+from shardforge.errors import DatasetError
+from shardforge.files import atomic_write, read_regular, sha256_file
+from shardforge.loader.storage.local import LocalFile
+from shardforge.parquet import ParquetTable
 
 KILLED = """
 import os, signal, sys
@@ -33,6 +39,15 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> Non
         assert not left.exists()
     assert sorted(os.listdir(tmp_path)) == [".a.jsonx.vm.1.tmp", "a.json"]
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("read", [sha256_file, read_regular, ParquetTable, lambda path: LocalFile(str(path))])
+def test_nobody_waits_at_a_pipe(read: Callable[[Path], object], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises((OSError, DatasetError), match="a pipe or device, no file"):
+        read(tmp_path / "pipe")
+    with pytest.raises((OSError, DatasetError), match="a folder, no file"):
+        read(tmp_path)
 
 
 def test_what_a_living_writer_has_stays(tmp_path: Path) -> None:

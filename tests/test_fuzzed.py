@@ -97,7 +97,7 @@ _LONG, _PAX = tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE
         [(_PAX, record(b"path", b"b.jpg")), (_PAX, record(b"path", b"c.jpg"))],
         [(_PAX, record(b"size", b"3")), (_PAX, record(b"size", b"2"))],
         [(_PAX, record(b"path", b""))],
-        [(_PAX, record(b"path", b"\0b.jpg"))],
+        [(_PAX, record(b"path", b"\0"))],
         [(_LONG, b"\0")],
     ],
 )

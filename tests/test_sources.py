@@ -551,11 +551,30 @@ def test_wds_labels_are_class_names_where_there_are_some(tars: Path, place: str)
     assert (labels["train/s-000000.tar::birds/0.JPG"], labels["train/s-000001.tar::fish/0.JPG"]) == ("bird", "fish")
 
 
+@pytest.mark.parametrize(
+    ("text", "label", "reason"),
+    [
+        (b"1", "fish", None),
+        (b" 1\n", "fish", None),
+        (b"fish", "fish", None),
+        (b"", None, None),
+        *((text, None, "bad_sample") for text in (b"2", b"-1", b"1.0", b"1 2", b"0x1", b"nan", b"Fish", b"1\0")),
+    ],
+)
+def test_wds_class_is_a_number_or_a_name_of_the_class_file(
+    text: bytes, label: str | None, reason: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "classes.txt").write_text("bird\nfish\n")
+    write_tar(tmp_path / "a.tar", {"a.jpg": b"x", "a.cls": text})
+    [row] = list_all(f"a=wds:{tmp_path}")
+    assert (row["label"], row["reason"]) == (label, reason)
+
+
 def test_wds_class_without_a_name_costs_its_sample(tars: Path) -> None:
     (tars / "classes.txt").write_text("bird\n")
     rows = list_all(f"a=wds:{tars}")
     assert [row["reason"] for row in rows] == [None] * 4 + ["bad_sample"] * 4
-    assert "fish/0.cls says class 1, but the class file ends with class 0; give the class file" in rows[4]["note"]
+    assert "says class 1, but the class file ends with class 0 and has no such name; give" in rows[4]["note"]
 
 
 def test_wds_takes_a_tar_or_a_braced_pattern(tars: Path) -> None:

@@ -84,6 +84,13 @@ def test_sha256_is_there_in_both_engines(db: Path) -> None:
     assert asked == f"x\n{hashlib.sha256('é'.encode()).hexdigest()}\n"
 
 
+def test_a_question_may_make_bytes_that_are_no_text(tmp_path: Path) -> None:
+    with open_mapping(tmp_path / "m.sqlite", write=True, create=True):
+        pass
+    asked = run("sql", tmp_path / "m.sqlite", "-c", "SELECT CAST(x'61ff' AS TEXT) AS x", "--csv").stdout
+    assert asked == "x\na\\xff\n"
+
+
 def test_csv_and_json_hold_what_the_mapping_holds(db: Path) -> None:
     query = "SELECT key, label, bytes, mtime, label FROM images ORDER BY key"
     with open_mapping(db) as mapping:

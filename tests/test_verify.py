@@ -637,3 +637,39 @@ def test_a_name_with_a_line_break_stays_on_its_line(out: Path) -> None:
     shutil.copy(out / SHARD, out / "train" / "a\nb.tar")
     assert run("verify", out, "--workers", 0, code=1).stdout == f"{out}/train/a\\nb.tar\n"
     assert "train/a\\nb.tar: moved to .shardforge/set_aside/train/a\\nb.tar" in run("verify", out, "--repair").stderr
+
+
+@pytest.mark.parametrize("command", [["verify"], ["verify", "--repair"], ["card"]])
+def test_what_a_newer_release_wrote_is_not_written_over(command: list[str], out: Path) -> None:
+    info = out / "_info.json"
+    info.write_text(info.read_text().replace('"schema": 1', '"schema": 2'))
+    before = info.read_bytes()
+    refused = run(command[0], out, *command[1:], code=1)
+    assert "_info.json: has schema 2, this version of shardforge reads 1: a newer one wrote it" in refused.stderr
+    assert info.read_bytes() == before
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_write_does_not_write_over_what_a_newer_release_wrote(replace: bool, pristine: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(pristine, tmp_path / "newer"))
+    info = folder / "shards" / "_info.json"
+    info.write_text(info.read_text().replace('"schema": 1', '"schema": 2'))
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    more = ["--replace"] if replace else []
+    refused = write(folder / "mapping.duckdb", folder / "shards", "--label", "family", *more, code=1)
+    assert "a newer one wrote it" in refused.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize("file", ["classes.txt", "index/train.parquet", "train/sizes.json", SHARD])
+def test_a_pipe_in_place_of_a_file_is_a_problem(file: str, out: Path) -> None:
+    (out / file).unlink()
+    os.mkfifo(out / file)
+    assert f"{file}: " in run("verify", out, "--workers", 0, code=1).stderr
+
+
+def test_repair_speaks_of_what_it_wrote(pristine: Path, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(pristine / "shards", tmp_path / "moved"))
+    found = run("verify", moved, "--db", (pristine / "mapping.duckdb").absolute(), "--repair", "--workers", 0, code=1)
+    assert "mapping.duckdb" in found.stderr
+    assert "written again" not in found.stderr

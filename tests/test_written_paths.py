@@ -249,6 +249,24 @@ def test_a_tar_whose_members_begin_with_a_dot_keeps_its_keys(place: Path, tmp_pa
 # Rows without a path
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", 'path,label\na.jpg,x\n"",\n,\n'),
+        ("t.jsonl", '{"path":"a.jpg","label":"x"}\n{"path":null}\n{}\n'),
+    ],
+)
+def test_rows_without_anything_are_rows(name: str, text: str, place: Path, tmp_path: Path) -> None:
+    (place / name).write_text(text)
+    db = tmp_path / "m.sqlite"
+    scan("--db", db, "--source", f"a=table:{place / name}")
+    assert {path: reason for path, (_, reason, _) in mapped(db).items()} == {
+        "a.jpg": None,
+        f"{name}::row 2": "misnamed",
+        f"{name}::row 3": "misnamed",
+    }
+
+
 @ENGINES
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "openmmlab"])
 def test_a_row_without_a_path_is_a_row_until_it_is_mended(suffix: str, kind: str, place: Path, tmp_path: Path) -> None:

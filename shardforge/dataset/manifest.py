@@ -14,8 +14,8 @@ from shardforge.dataset.layout import CLASSES, Layout
 from shardforge.dataset.plan import Plan
 from shardforge.dataset.receipt import Receipt
 from shardforge.dataset.tarwriter import MISSING
-from shardforge.errors import ManifestError, ManifestMissingError
-from shardforge.files import atomic_write
+from shardforge.errors import ManifestError, ManifestMissingError, NewerFormError
+from shardforge.files import atomic_write, read_regular
 from shardforge.inside import leads_out
 
 SCHEMA = 1
@@ -115,11 +115,12 @@ def read_manifest(path: Path, *, trust: bool = False) -> Manifest:
     """Read `_info.json`, of ours or of any tool that writes the same splits.
 
     Raises:
+        NewerFormError: a newer release wrote it.
         ManifestError: it is missing, no JSON, lacks what every reader needs, or, unless it is to be trusted, names
             files elsewhere.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
     except FileNotFoundError as error:
         started = Layout(path.parent).plan.exists()
         remedy = "run the same `shardforge write` again to finish it" if started else "name the folder of a dataset"
@@ -137,6 +138,7 @@ def check_manifest(path: Path | str, content: Any, *, folder: str, trust: bool =
     Unless it is to be trusted, what it names must lie below `folder`, its own, which may be a URL.
 
     Raises:
+        NewerFormError: a newer release wrote it.
         ManifestError: it lacks what every reader needs, or names files elsewhere.
     """
     splits = content.get("splits") if isinstance(content, dict) else None
@@ -169,6 +171,11 @@ def _read_ours(path: Path | str, ours: Any) -> dict[str, Any]:
     """Return the part that shardforge adds, after a look at the types in it."""
     if not isinstance(ours, dict):
         raise ManifestError(f'{path}: "shardforge" must be an object')
+    if type(ours.get("schema")) is int and ours["schema"] > SCHEMA:
+        raise NewerFormError(
+            f"{path}: has schema {ours['schema']}, this version of shardforge reads {SCHEMA}: a newer one wrote it; "
+            "go on with that one"
+        )
     for name in ("aliases", "index"):
         table = ours.get(name, {})
         if not isinstance(table, dict) or not all(map(_is_file_name, table.values())):

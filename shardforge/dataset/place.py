@@ -22,6 +22,7 @@ def check_place(layout: Layout) -> None:
     Raises:
         UsageError: it is a file, a folder that holds what shardforge did not write, or no mapping could name it.
         DatasetError: the folder cannot be read.
+        NewerFormError: a newer release wrote what is there.
     """
     out = layout.out
     require_text(out.resolve())
@@ -31,7 +32,8 @@ def check_place(layout: Layout) -> None:
         strangers = [path.name for path in out.iterdir() if not path.name.startswith(".")] if out.is_dir() else []
     except OSError as error:
         raise explain_os_error(error, out) from error
-    if strangers and not layout.plan.exists() and _recorded_plan(layout) is None:
+    recorded = _recorded_plan(layout)
+    if strangers and not layout.plan.exists() and recorded is None:
         raise UsageError(
             f"{out}: is not empty and was not written by shardforge (it holds {', '.join(sorted(strangers)[:3])}); "
             "choose another --out"
@@ -106,7 +108,11 @@ def find_maker(layout: Layout) -> dict[str, str]:
 
 
 def _recorded_plan(layout: Layout) -> str | None:
-    """Return the digest of the plan that the manifest was written by, or None where there is no such manifest."""
+    """Return the digest of the plan that the manifest was written by, or None where there is no such manifest.
+
+    Raises:
+        NewerFormError: a newer release wrote it.
+    """
     try:
         return read_manifest(layout.manifest).ours.get("plan_sha256")
     except ManifestError:

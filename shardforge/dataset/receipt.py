@@ -20,7 +20,7 @@ from shardforge.dataset.defaults import default_of
 from shardforge.dataset.layout import Layout, is_shard_path
 from shardforge.dataset.plan import PlannedShard
 from shardforge.dataset.tarwriter import END, MISSING
-from shardforge.files import atomic_write
+from shardforge.files import atomic_write, read_regular
 from shardforge.tarfiles import BLOCK
 
 #: Among the notes, whose other keys are those of images.
@@ -76,7 +76,7 @@ def read_receipt(place: Path) -> Receipt | None:
     try:
         if not place.is_file() or place.stat().st_size > _MOST_BYTES:
             return None
-        data = place.read_bytes()
+        data = read_regular(place)
         receipt = _parse(data, json.loads(data, parse_constant=_refuse))
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, MemoryError):
         return None

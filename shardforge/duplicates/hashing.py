@@ -21,6 +21,7 @@ from shardforge.duplicates.extra import phash
 from shardforge.errors import ImageError
 from shardforge.executors import TaskResult
 from shardforge.executors.items import begin_item
+from shardforge.files import open_regular
 from shardforge.images.convert import choose_codec, open_codec, read_bounded_header
 from shardforge.images.geometry import plan_resize
 from shardforge.images.header import read_file_header
@@ -136,7 +137,7 @@ def _read_fingerprint(
 def _check_header(file: bytes, size: int) -> None:
     """Refuse what is no image before all of it is read: folders of images also hold archives and tables."""
     with suppress(OSError):  # read_record says what is wrong with the file
-        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        handle = open_regular(file)
         try:
             read_file_header(handle, size)
         finally:

@@ -129,8 +129,9 @@ class LocalExecutor:
         return worker
 
     def _stop_worker(self, worker: _Worker) -> None:
-        self._pool.discard(worker)
-        worker.stop()
+        if worker in self._pool:  # else it went when the pool did, before the caller let go of a run
+            self._pool.discard(worker)
+            worker.stop()
 
 
 class _Setting(NamedTuple):

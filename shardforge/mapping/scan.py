@@ -16,6 +16,7 @@ import pyarrow as pa
 from shardforge import reasons
 from shardforge.errors import ImageError, TaskError
 from shardforge.executors.items import begin_item
+from shardforge.files import open_regular
 from shardforge.images.header import Header, read_file_header, read_whole_header
 from shardforge.records import HASH_DIGITS, SCANNED, scan_schema
 from shardforge.sources.reading import file_path, in_zip
@@ -118,7 +119,7 @@ def _scan_file(file: bytes, images: list[_Listed], block: memoryview | None, num
     fd, why = -1, _Scanned()
     if not all(image.reason for image in images):
         try:
-            fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_regular(file)
         except OSError as error:
             gone = isinstance(error, FileNotFoundError | NotADirectoryError)
             why = _Scanned(reason=reasons.VANISHED if gone else reasons.UNREADABLE, note=error.strerror)

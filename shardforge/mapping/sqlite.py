@@ -69,6 +69,8 @@ class SQLiteMapping(Mapping):
         """Let statements read this database alone from now on: no other file or address, and nothing is written."""
         self._connection.execute("PRAGMA trusted_schema = OFF")
         self._connection.set_authorizer(_may_run)
+        # A question makes any bytes a text: they are shown, and no damage of the file.
+        self._connection.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
 
     def split(self, script: str) -> list[Statement]:
         """Return the statements of a script."""

@@ -30,8 +30,8 @@ def read_hdf5(file: bytes) -> Iterator[_Member]:
 
     Raises:
         UsageError: the package h5py is missing.
-        Hdf5Error: the file is damaged; datasets before that were yielded.
-        OSError: it cannot be opened, or is no HDF5 file.
+        Hdf5Error: the file is damaged, or no HDF5 file; datasets before that were yielded.
+        OSError: it cannot be opened.
     """
     try:
         import h5py
@@ -47,7 +47,7 @@ def read_hdf5(file: bytes) -> Iterator[_Member]:
             yield from _read_groups(opened.id, size, h5py)
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
         if isinstance(error, OSError) and not signed:
-            raise
+            raise Hdf5Error("is no HDF5 file; restore it, or leave it out") from error
         raise Hdf5Error(f"the HDF5 file is damaged ({error}); restore it") from error
 
 

@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 from shardforge import reasons
 from shardforge.errors import ImageError
-from shardforge.files import read_range
+from shardforge.files import NoFileError, open_regular, read_range
 from shardforge.paths import path_from_text
 from shardforge.zipfiles import read_entry
 
@@ -18,7 +18,11 @@ MEMBER_MARK = "::"
 
 _ARCHIVE = re.compile(rf"\.(?:tar|zip|hdf5|h5)(?={MEMBER_MARK})")
 _OPEN_ARCHIVES = 4
-_REASONS = {FileNotFoundError: reasons.VANISHED, NotADirectoryError: reasons.VANISHED}
+_REASONS = {
+    FileNotFoundError: reasons.VANISHED,
+    NotADirectoryError: reasons.VANISHED,
+    NoFileError: reasons.CHANGED,
+}
 
 
 class _OpenArchives:
@@ -34,7 +38,7 @@ class _OpenArchives:
             os.close(handle)
             handle = None
         if handle is None:
-            handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            handle = open_regular(file)
         self._handles[file] = handle
         if len(self._handles) > _OPEN_ARCHIVES:
             os.close(self._handles.popitem(last=False)[1])
@@ -88,7 +92,7 @@ def read_record(root: bytes | str, path: str, offset: int | None, size: int, mti
     try:
         if offset is not None:
             return _read(_local.archives.open(file, mtime), file, offset, size, mtime)
-        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        handle = open_regular(file)
         try:
             return _read(handle, file, None, size, mtime)
         finally:

@@ -27,9 +27,9 @@ class TableSource:
         self.spec = spec
 
     def list(self) -> Iterator[pa.Table]:
-        """Yield a record per row of the table, in its order; rows that are empty throughout are passed over.
+        """Yield a record per row of the table, in its order.
 
-        A row without a path is a record that is named by its number and cannot be used.
+        A row without a path, or without anything, is a record that is named by its number and cannot be used.
 
         Raises:
             SourceError: it is no table, has no column of paths, or no path at all.
@@ -42,8 +42,7 @@ class TableSource:
             paths = [_read_path(value) for value in columns.pop(name)]
             nameless = [i for i, path in enumerate(paths) if path is None]
             if nameless:
-                said = [i for i in nameless if any(values[i] not in (None, "") for values in columns.values())]
-                yield make_nameless_batch(self.spec, file, [f"row {before + i + 1}" for i in said])
+                yield make_nameless_batch(self.spec, file, [f"row {before + i + 1}" for i in nameless])
                 kept = [i for i, path in enumerate(paths) if path]
                 columns = {name: [values[i] for i in kept] for name, values in columns.items()}
             before += len(paths)

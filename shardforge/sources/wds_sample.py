@@ -50,17 +50,17 @@ class SampleReader:
         return said
 
     def _class_name(self, folder: str, member: Member, index: str) -> str | None:
-        """Return the name of a class, or None when there are no class names or `index` is no number."""
+        """Return the name of a class, by its number or as it is; None when there are no class names, or nothing."""
         names = self._given or self._find_classes(folder)
-        if names is None:
+        if names is None or not index:
             return None
         number = parse_label(index.encode())
-        if number is None and not index.isdecimal():
-            return None
+        if number is None and index in names:
+            return index
         if number is None or not 0 <= number < len(names):
             raise ImageError(
                 f"{member.name} says class {index[:_MOST_DIGITS]}, but the class file ends with class "
-                f"{len(names) - 1}; give the class file of this tar by the option classes",
+                f"{len(names) - 1} and has no such name; give the class file of this tar by the option classes",
                 reason=reasons.BAD_SAMPLE,
             )
         return names[number]

@@ -22,6 +22,7 @@ from shardforge.dataset.plan import Plan, read_plan
 from shardforge.dataset.receipt import Receipt, find_receipt
 from shardforge.errors import DatasetError, ManifestError, ManifestMissingError
 from shardforge.executors import Executor
+from shardforge.files import read_regular
 from shardforge.inside import are_one_file, fold_name, leads_out
 from shardforge.verify.checks import run_checks
 from shardforge.verify.index import check_index, compare_index
@@ -126,7 +127,7 @@ def check_companions(layout: Layout, manifest: Manifest, plan: Plan | None) -> I
         if lines is None or len(lines) != count:
             found = "no readable file" if lines is None else f"{len(lines)} lines"
             yield Problem("class_file", layout.classes.name, "", f"{count} classes", found, shard=False)
-        elif plan is not None and layout.classes.read_bytes() != classes_text(plan.classes or []):
+        elif plan is not None and _read_bytes(layout.classes) != classes_text(plan.classes or []):
             wrong = next(
                 (
                     number
@@ -162,7 +163,7 @@ def _read_lines(path: Path) -> list[str] | None:
 
 def _read_bytes(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError:
         return None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from shardforge.dataset.tarwriter import END, member_header, stored_size
-from shardforge.files import FileView
+from shardforge.files import FileView, open_regular
 from shardforge.tarfiles import BLOCK, Member, TarError, iter_members
 from shardforge.verify.problems import Problem
 
@@ -50,7 +50,7 @@ def diagnose_shard(path: Path, file: str, expected: list[ExpectedMember]) -> lis
     """Return what is wrong with the shard at `path`, at most 20 problems; `file` is its name in messages."""
     size = path.stat().st_size
     end = (expected[-1].offset + stored_size(expected[-1].size) if expected else 0) + len(END)
-    with open(path, "rb", buffering=0) as handle:
+    with open(open_regular(path), "rb", buffering=0) as handle:
         view = FileView(handle.fileno())
         try:
             found = list(iter_members(view))

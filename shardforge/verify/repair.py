@@ -49,7 +49,8 @@ def repair_dataset(path: Path, problems: Sequence[Problem], executor: Executor, 
             beside = [
                 problem.file
                 for problem in problems
-                if not problem.shard and layout.out.joinpath(problem.file).is_file()
+                if not (problem.shard or problem.code.startswith("mapping_"))
+                and layout.out.joinpath(problem.file).is_file()
             ]
             lines += [f"{file}: written again" for file in dict.fromkeys(beside)]
         return lines + failures

@@ -15,7 +15,7 @@ import pyarrow as pa
 from shardforge import reasons
 from shardforge.errors import ImageError
 from shardforge.executors.items import begin_item
-from shardforge.files import FileView, sha256_file
+from shardforge.files import FileView, open_regular, sha256_file
 from shardforge.images.convert import FORMATS, check_image, choose_codec
 from shardforge.parquet import ParquetTable
 from shardforge.samples import (
@@ -139,7 +139,7 @@ def _read_samples(check: ShardCheck, path: Path, sha256: str | None) -> ShardFin
     shapes: dict[str, _Shape] = {}
     keys: list[str] = []
     notes = SampleNotes()
-    with open(path, "rb", buffering=0) as handle:
+    with open(open_regular(path), "rb", buffering=0) as handle:
         view = FileView(handle.fileno())
         try:
             for sample in iter_samples(iter_members(view, odd=True), strays=True):

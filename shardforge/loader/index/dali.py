@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shardforge.errors import DatasetError
-from shardforge.files import FileView, atomic_write
+from shardforge.files import FileView, atomic_write, open_regular
 from shardforge.samples import Sample, iter_samples
 from shardforge.tarfiles import iter_members
 
@@ -22,7 +22,7 @@ def write_dali_index(tar: str) -> Path:
             without an extension.
     """
     try:
-        with open(tar, "rb") as file:
+        with open(open_regular(tar), "rb") as file:
             lines = [_describe(sample) for sample in iter_samples(iter_members(FileView(file.fileno())))]
     except (OSError, ValueError, DatasetError) as error:
         raise DatasetError(f"{tar}: cannot be indexed for DALI ({error})") from error

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shardforge.errors import DatasetError
+from shardforge.files import open_regular
 from shardforge.loader.forks import Lock
 
 #: Bytes of a page, at most. Small ones make a random row cheap, large ones a checksum for each.
@@ -66,7 +67,7 @@ class IndexFile:
         self.path = path
         self._handle = -1
         self._close = os.close  # at the interpreter's end `os` may be gone first
-        self._handle = os.open(path, os.O_RDONLY)
+        self._handle = open_regular(path)
 
     @property
     def size(self) -> int:

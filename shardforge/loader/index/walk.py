@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shardforge.errors import DatasetError
-from shardforge.files import FileView
+from shardforge.files import FileView, open_regular
 from shardforge.loader.index.rows import NO_LABEL, ShardRows, make_extent
 from shardforge.loader.network import hide_credentials
 from shardforge.loader.storage.base import ShardFile
@@ -27,7 +27,7 @@ def walk_shard(path: str) -> ShardRows:
             samples have very many extensions.
     """
     try:
-        with open(path, "rb") as file:  # not mapped: a file that is cut meanwhile would end the process
+        with open(open_regular(path), "rb") as file:  # not mapped: a file that is cut meanwhile would end the process
             return _index_members(path, FileView(file.fileno()))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: cannot be indexed ({error}); expected a tar") from error

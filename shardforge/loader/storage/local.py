@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 
 from shardforge.errors import DatasetError
+from shardforge.files import open_regular
 from shardforge.loader.storage.base import ShardStat
 
 
@@ -24,7 +25,7 @@ class LocalFile:
         self._close = os.close  # at the interpreter's end `os` may be gone first
         try:
             if handle < 0:
-                self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self._handle = open_regular(path)
         except OSError as error:
             raise explain_read_error(error, path) from error
         self.stat = _to_stat(os.fstat(self._handle))
