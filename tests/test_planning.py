@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shardforge.dataset.budget import Budget
 from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.plan import SCHEMA, Plan, PlannedShard
 from shardforge.dataset.planning import cut_shards
@@ -168,3 +169,21 @@ def test_parts_that_there_are_not_are_refused(part: str) -> None:
 )
 def test_few_shards_share_all_cores(workers: int, shards: int, threads: int) -> None:
     assert _threads_per_shard(workers, shards) == threads
+
+
+@pytest.mark.parametrize(
+    ("budget", "planned", "limit"),
+    [
+        (Budget(), 0, 9),
+        (Budget(), 999, 9),
+        (Budget(), 1_000, 10),
+        (Budget(), 123_456, 1_234),
+        (Budget(share=0.5), 21, 10),
+        (Budget(share=1.0), 50, 50),
+        (Budget(share=0.0), 1_000_000, 9),
+        (Budget(share=None, count=0), 1_000_000, 0),
+        (Budget(count=3), 1_000_000, 3),
+    ],
+)
+def test_a_budget_is_a_share_of_the_plan_or_a_number(budget: Budget, planned: int, limit: int) -> None:
+    assert budget.limit(planned) == limit
