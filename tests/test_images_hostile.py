@@ -16,6 +16,7 @@ import pytest
 from image_files import PICTURE, box, chunk, empty_png, encode, grey_tags, png, tiff, with_tags
 
 from shardforge.errors import ImageError
+from shardforge.images.containers.png import strip_png
 from shardforge.images.header import Header, read_header
 
 #: Reads each file, then writes what its header and its pixels came to. Only 300 MiB more may be taken than are taken.
@@ -24,6 +25,7 @@ import json, resource, sys, warnings
 from pathlib import Path
 warnings.simplefilter("error")
 from shardforge.errors import ImageError
+from shardforge.images.containers.png import strip_png
 from shardforge.images.convert import Conversion, check_image, convert_image
 from shardforge.images.header import read_file_header
 
@@ -314,3 +316,12 @@ def test_segments_of_jpeg_2000_have_a_marker_and_a_length(segment: bytes, damage
     with pytest.raises(ImageError, match="header is damaged") as caught:
         read_header(data)
     assert caught.value.reason == "corrupt"
+
+
+@pytest.mark.parametrize(("data", "most"), [(36, 34_400), (0, 22_016), (200, 90_816)])
+def test_a_png_has_enough_data_for_its_pixels(data: int, most: int) -> None:
+    assert strip_png(empty_png(most, 1, bytes(data))).bits == 8  # 3 bytes a pixel, 1,032 of a compressed byte at best
+    for size in ((most + 1, 1), (1, most + 1), (30_000, 30_000)):
+        with pytest.raises(ImageError, match="the png ends too early") as caught:
+            strip_png(empty_png(*size, bytes(data)))
+        assert caught.value.reason == "truncated"

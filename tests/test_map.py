@@ -36,7 +36,7 @@ def scan(db: Path, *sources: str | Path, workers: int = 0, **options: Any) -> Ma
 
 def counts(changes: Changes) -> dict[str, int]:
     """Return the kinds of change that there were."""
-    kinds = ("new", "changed", "described", "unchanged", "vanished")
+    kinds = ("new", "changed", "unread", "described", "unchanged", "vanished")
     return {kind: getattr(changes, kind) for kind in kinds if getattr(changes, kind)}
 
 

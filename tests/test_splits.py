@@ -485,6 +485,9 @@ def test_a_mapping_without_usable_records_cannot_be_split() -> None:
         assign_splits(mapping, seed=1)
 
 
-def test_a_share_of_eight_digits_is_a_share() -> None:
+@pytest.mark.parametrize(
+    "request_", [{"seed": 2**63 - 1}, {"seed": -(2**63)}, {"shares": {"test": Fraction(1, 10**8)}}]
+)
+def test_numbers_at_their_bounds_are_taken(request_: dict[str, Any]) -> None:
     with mapping_of("sqlite", [{"key": "a"}]) as mapping, pytest.raises(SplitError, match="would be empty"):
-        assign_splits(mapping, seed=1, shares={"validation": Fraction(1, 10**8)})
+        assign_splits(mapping, **{"seed": 1, **request_})
