@@ -17,6 +17,7 @@ from image_files import PICTURE, box, chunk, empty_png, encode, grey_tags, png, 
 
 from shardforge.errors import ImageError
 from shardforge.images.containers.png import strip_png
+from shardforge.images.containers.tiff import strip_tiff
 from shardforge.images.header import Header, read_header
 
 #: Reads each file, then writes what its header and its pixels came to. Only 300 MiB more may be taken than are taken.
@@ -318,10 +319,65 @@ def test_segments_of_jpeg_2000_have_a_marker_and_a_length(segment: bytes, damage
     assert caught.value.reason == "corrupt"
 
 
-@pytest.mark.parametrize(("data", "most"), [(36, 34_400), (0, 22_016), (200, 90_816)])
-def test_a_png_has_enough_data_for_its_pixels(data: int, most: int) -> None:
-    assert strip_png(empty_png(most, 1, bytes(data))).bits == 8  # 3 bytes a pixel, 1,032 of a compressed byte at best
+@pytest.mark.parametrize(
+    ("colours", "bits", "data", "most"),
+    [
+        (2, 8, 36, 34_400),  # 3 bytes a pixel; a compressed byte is 1,032 at best
+        (2, 8, 0, 22_016),
+        (2, 8, 200, 90_816),
+        (2, 16, 36, 17_200),
+        (0, 8, 36, 103_200),
+        (0, 1, 36, 825_607),
+        (3, 8, 36, 103_200),
+        (3, 4, 36, 206_401),
+        (4, 8, 36, 51_600),
+        (6, 16, 36, 12_900),
+    ],
+)
+def test_a_png_has_enough_data_for_its_pixels(colours: int, bits: int, data: int, most: int) -> None:
+    def png_of(width: int, height: int) -> bytes:
+        head = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+        chunks = (chunk(b"IHDR", head), chunk(b"PLTE", bytes(3)), chunk(b"IDAT", bytes(data)), chunk(b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+    for size in ((most, 1), (1, most)):
+        assert strip_png(png_of(*size)).bits == bits
     for size in ((most + 1, 1), (1, most + 1), (30_000, 30_000)):
         with pytest.raises(ImageError, match="the png ends too early") as caught:
-            strip_png(empty_png(*size, bytes(data)))
+            strip_png(png_of(*size))
         assert caught.value.reason == "truncated"
+
+
+def rows_of(count: int, *tags: tuple[int, int, int, bytes]) -> bytes:
+    """Return a TIFF of so many rows of a pixel, a strip each, with other tags."""
+    strips = [(278, 4, 1, struct.pack("<I", 1)), *tags]
+    return tiff(with_tags(grey_tags(1, count, 8), *strips), bytes(2 * count))
+
+
+def tiles_of(width: int, height: int, side: int) -> bytes:
+    tags = [tag for tag in grey_tags(width, height, 8) if tag[0] not in (273, 278, 279)]
+    tags += [(tag, 4, 1, struct.pack("<I", side)) for tag in (322, 323)]
+    tags += [(tag, 4, 1, struct.pack("<I", 8)) for tag in (324, 325)]
+    return tiff(tags, bytes(width * height))
+
+
+IN_PLANES = ((277, 3, 1, b"\2\0"), (284, 3, 1, b"\2\0"))  # two samples a pixel
+
+
+@pytest.mark.parametrize(
+    ("fitting", "costly"),
+    [
+        (rows_of(2**20), rows_of(2**20 + 1)),
+        (rows_of(2**19, *IN_PLANES), rows_of(2**19 + 1, *IN_PLANES)),
+        (tiles_of(1, 1, 2**13), tiles_of(1, 1, 2**13 + 1)),
+        (tiles_of(2**15, 1, 2**11), tiles_of(2**15 + 1, 1, 2**11)),
+        (tiles_of(1, 2**15, 2**11), tiles_of(1, 2**15 + 1, 2**11)),
+        (tiles_of(1024, 1024, 1), tiles_of(1025, 1024, 1)),
+    ],
+    ids=["strips", "strips of planes", "a tile", "tiles in a row", "tiles in a column", "small tiles"],
+)
+def test_strips_and_tiles_of_a_tiff_are_counted(fitting: bytes, costly: bytes) -> None:
+    assert strip_tiff(fitting).planes == ()
+    with pytest.raises(ImageError) as caught:
+        strip_tiff(costly)
+    assert caught.value.reason == "too_costly"

@@ -24,6 +24,7 @@ from image_files import (
 )
 
 from shardforge.errors import ImageError
+from shardforge.images.containers.jpeg import strip_jpeg
 from shardforge.images.containers.tiff import strip_tiff
 from shardforge.images.convert import CODECS, Conversion, check_image, convert_image
 
@@ -199,6 +200,24 @@ def test_pixels_are_those_of_the_file_without_its_faults(
 def test_what_is_left_out_is_a_note(data: bytes, said: str | None) -> None:
     notes = convert_image(data, Conversion()).notes
     assert notes == () if said is None else said in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("marker", "content", "kept"),
+    [
+        (0xE0, b"JFIF\0".ljust(14, b"\1"), True),
+        (0xE0, b"JFIF\0".ljust(20, b"\1"), True),
+        (0xE0, b"JFIF\0".ljust(13, b"\1"), False),
+        (0xE0, b"JFXX\0".ljust(14, b"\1"), False),
+        (0xEE, b"Adobe".ljust(12, b"\1"), True),
+        (0xEE, b"Adobe".ljust(11, b"\1"), False),
+        (0xEE, b"Abode".ljust(12, b"\1"), False),
+        *((marker, b"Adobe".ljust(20, b"\1"), False) for marker in (0xE1, 0xE2, 0xED, 0xEF, 0xFE)),
+        *((marker, bytes(20), True) for marker in (0xDD, 0xDB, 0xF0, 0xFD)),
+    ],
+)
+def test_what_is_kept_of_a_jpeg_is_what_decoders_take(marker: int, content: bytes, kept: bool) -> None:
+    assert (content in strip_jpeg(jpeg((marker, content)))) == kept
 
 
 def reason_of(data: bytes) -> str:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardforge.dataset.budget import Budget
+from shardforge.dataset.images import ImageProbe
 from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.plan import SCHEMA, Plan, PlannedShard
 from shardforge.dataset.planning import _digest, cut_shards
@@ -224,3 +225,10 @@ def test_a_shards_digest_changes_with_each_value_that_is_written() -> None:
     assert digest(RECORDS | {"path": ["a/b", "a/", None, ""]}) != known
     assert digest(RECORDS, members=("json",)) != known
     assert digest(RECORDS, conversion=Conversion(size=(64, 64))) != known
+
+
+def test_a_part_of_a_part_of_a_probe_counts_from_its_begin() -> None:
+    probe = ImageProbe("out", 7, 10, 30)
+    assert (len(probe), probe.part(0, 20)) == (20, probe)
+    assert probe.part(4, 9) == ImageProbe("out", 7, 14, 19)
+    assert probe.part(4, 9).part(1, 3) == ImageProbe("out", 7, 15, 17)
