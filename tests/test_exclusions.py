@@ -187,8 +187,6 @@ def test_a_list_that_replaces_another_of_its_name_says_so(tmp_path: Path) -> Non
         ("utf16.csv", "key\nfox\n".encode("utf-16"), "is UTF-16 text, not a table in text; convert it .* iconv"),
         ("utf16.txt", "fox\n".encode("utf-16"), "is UTF-16 text, not lines of text"),
         ("latin1.txt", "Aus é\n".encode("latin-1"), "not UTF-8 .*at byte 4"),
-        ("surrogate.json", b'["Ara macao", "\\ud800"]', "half a surrogate pair"),
-        ("surrogate_reason.json", b'{"\\udfff": ["Ara macao"]}', "half a surrogate pair"),
         ("folder", None, "cannot be read"),
         ("README.md", b"# Rare species\n\nAra macao\n", "not a kind of exclusion list; give .*txt"),
     ],

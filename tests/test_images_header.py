@@ -235,3 +235,13 @@ def test_the_last_of_the_first_bytes_is_one_of_them() -> None:
     data = encode("bmp")
     assert read_header(data[:54]) == Header(*SIZE, "bmp")
     assert read_header(data[:53]) is None
+
+
+@pytest.mark.parametrize(("more", "orientation"), [(-1, 1), (0, 6), (1000, 6)])
+def test_a_webp_ends_where_it_says(more: int, orientation: int) -> None:
+    block = exif_block(6)
+    data = encode("webp", exif=block)
+    assert data.endswith(block)  # a chunk counts whose kind and length lie before the end
+    end = struct.pack("<I", len(data) - len(block) - 8 + more)
+    for behind in (b"", bytes(100)):
+        assert read_whole_header(data[:4] + end + data[8:] + behind).orientation == orientation

@@ -76,6 +76,27 @@ def test_a_second_run_changes_nothing(db: Path, image_tree: Path) -> None:
     assert rows(db, "SELECT scanned_at FROM sources") == [("before",)]
 
 
+@pytest.mark.parametrize("kind", ["new", "changed", "described", "vanished", "unchanged"])
+def test_each_kind_of_change_is_a_new_state_of_the_source(kind: str, db: Path, image_tree: Path) -> None:
+    image, table = image_tree / "fish" / "0.jpg", db.parent / "metadata.csv"
+    table.write_text("name,author\n1.jpg,Ann\n")
+    scan(db, image_tree, metadata=MetadataFile(table, "name"))
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute("UPDATE sources SET scanned_at = 'before'")
+    match kind:
+        case "new":
+            (image_tree / "new.jpg").write_bytes(image.read_bytes())
+        case "changed":
+            os.utime(image, ns=(1, 1))
+        case "described":
+            table.write_text("name,author\n1.jpg,Bob\n")
+        case "vanished":
+            image.unlink()
+    assert kind in counts(scan(db, image_tree).changes["tree"])
+    [(scanned,)] = rows(db, "SELECT scanned_at FROM sources")
+    assert (scanned == "before") == (kind == "unchanged")
+
+
 def test_new_changed_vanished_and_returned_files(db: Path, image_tree: Path) -> None:
     scan(db, image_tree)
     before = by_path(db, "key, content_hash")
