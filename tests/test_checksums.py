@@ -272,7 +272,7 @@ def set_shard(name: str, value: Any) -> Callable[[dict[str, Any]], object]:
         set_shard("colour", "red"),
         lambda stored: stored["shards"].pop(),
         lambda stored: stored["shards"].reverse(),
-        *(lambda stored, value=value: stored.update(roots=value) for value in (None, [], {"a": 3})),
+        *(lambda stored, value=value: stored.update(roots=value) for value in (None, [], {"a": 3}, {"a": "/", "b": 3})),
         *(lambda stored, value=value: stored.update(classes=value) for value in ("a", [3], {"a": "b"})),
         lambda stored: stored.update(version=3),
         lambda stored: stored.update(later={"conversion": {"hue": "red"}}),

@@ -212,6 +212,9 @@ BROKEN = {
     "between other spaces": with_field(ADOBE_RGB, 20, b"RGB "),
     "of grey": GREY_LINEAR,
     "of CMYK": CMYK,
+    "of a class that is no text": with_field(ADOBE_RGB, 12, b"\xff\xfe\0\1"),
+    "of nothing": with_field(ADOBE_RGB, 12, bytes(4)),
+    "of colours that are no text": with_field(ADOBE_RGB, 16, b"\xff\xfe\0\1"),
     "of Lab": with_field(ADOBE_RGB, 16, b"Lab "),
     "version 9": with_field(ADOBE_RGB, 8, b"\x09"),
     "too long": ADOBE_RGB + bytes(5 << 20),
@@ -324,3 +327,13 @@ def test_a_picture_in_another_space_has_the_hash_of_its_colours(photos: Any) -> 
 
 def test_littlecms_is_among_the_versions() -> None:
     assert codec_versions("pillow")["littlecms2"]
+
+
+@pytest.mark.parametrize("device", [b"scnr", b"mntr", b"prtr", b"spac"])
+def test_profiles_of_all_kinds_of_devices_are_used(device: bytes) -> None:
+    plain, tagged = (
+        convert_image(encode(PICTURE, "PNG", icc_profile=profile), Conversion(format="png"))
+        for profile in (ADOBE_RGB, with_field(ADOBE_RGB, 12, device))
+    )
+    assert (decode(tagged.data) == decode(plain.data)).all()
+    assert tagged.notes == ()

@@ -17,7 +17,10 @@ from PIL import Image
 
 from shardforge.errors import ImageError, UsageError
 from shardforge.images.convert import CODECS, Conversion, check_image, choose_codec, codec_versions, convert_image
+from shardforge.images.fast_codec import FastCodec
 from shardforge.images.geometry import plan_resize
+from shardforge.images.header import Header, read_header
+from shardforge.images.pillow_codec import PillowCodec
 
 PILLOW_NAMES = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 both_codecs = pytest.mark.parametrize("codec", CODECS)
@@ -452,3 +455,22 @@ def test_whatever_decoders_raise_is_the_reason_of_the_image(
     monkeypatch.setattr("simplejpeg.decode_jpeg", fail)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
     assert reason_of(data, codec=codec) == reason
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("size", [(300, 200), (33, 17), (1, 9)])
+def test_the_fast_codec_leaves_no_sound_jpeg_to_pillow(
+    photo: Image.Image, size: tuple[int, int], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise AssertionError("Pillow was asked")
+
+    data = encode(photo.resize(size).convert(mode), "JPEG")
+    codec = FastCodec()
+    for name in ("decode", "_encode"):
+        monkeypatch.setattr(PillowCodec, name, fail)
+    for scale in (1, 2, 4, 8):
+        frame = codec.decode(data, read_header(data), scale)
+        assert frame.scale == scale
+        assert frame.image.size == tuple(-(-side // scale) for side in size)  # libjpeg rounds up
+        assert read_header(codec.encode(frame.image, "jpg", 90)) == Header(*frame.image.size, "jpeg")

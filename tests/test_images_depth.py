@@ -203,3 +203,36 @@ def test_other_modes_are_refused() -> None:
         Conversion(sixteen_bit="clip")
     with pytest.raises(UsageError, match="srgb, keep"):
         Conversion(colour="p3")
+
+
+@pytest.mark.parametrize(
+    ("largest", "stored", "expected"),
+    [
+        (1, [0, 1], [0, 255]),
+        (3, [0, 1, 2, 3], [0, 85, 170, 255]),
+        (100, [0, 50, 100, 200], [0, 128, 255, 255]),  # more than the largest is the largest
+        (254, [0, 127, 254], [0, 128, 255]),
+        (255, [0, 127, 255], [0, 127, 255]),
+        (256, [0, 128, 256, 999], [0, 128, 255, 255]),
+        (1000, [0, 500, 1000], [0, 128, 255]),
+        (65_534, [0, 32_767, 65_534], [0, 128, 255]),
+    ],
+)
+def test_samples_of_a_pnm_are_parts_of_its_largest(largest: int, stored: list[int], expected: list[int]) -> None:
+    kind = ">u2" if largest > 255 else np.uint8
+    for number, channels in ((5, 1), (6, 3)):
+        samples = np.repeat(np.array(stored, kind), channels).tobytes()
+        data = b"P%d %d 1 %d\n" % (number, len(stored), largest) + samples
+        for codec in CODECS:
+            pixels, _ = convert(data, codec=codec)
+            assert pixels.tolist() == [[[value] * 3 for value in expected]]
+        with pytest.raises(ImageError) as caught:
+            convert_image(data[:-1], Conversion())
+        assert caught.value.reason == "truncated"
+
+
+@pytest.mark.parametrize("largest", [0, 65_536])
+def test_a_pnm_of_no_depth_is_corrupt(largest: int) -> None:
+    with pytest.raises(ImageError) as caught:
+        convert_image(b"P5 1 1 %d\n" % largest + bytes(2), Conversion())
+    assert caught.value.reason == "corrupt"

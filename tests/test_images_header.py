@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shardforge.errors import ImageError
+from shardforge.images.containers.base import FirstBytes, MoreNeededError
 from shardforge.images.header import Header, read_file_header, read_header, read_whole_header
 
 SIZE = (40, 24)
@@ -223,3 +224,24 @@ def test_no_bytes_raise_anything_but_image_error(format: str, changes: list[tupl
     except ImageError:
         return
     assert header is None or (header.width > 0 and header.height > 0)
+
+
+def test_the_last_of_the_first_bytes_is_one_of_them() -> None:
+    first = FirstBytes(b"abc")
+    assert (first.read(0, 3), first.read(1, 2), first.read(2, 1)) == (b"abc", b"bc", b"c")
+    for offset, length in ((0, 4), (1, 3), (3, 1)):
+        with pytest.raises(MoreNeededError):
+            first.read(offset, length)
+    data = encode("bmp")
+    assert read_header(data[:54]) == Header(*SIZE, "bmp")
+    assert read_header(data[:53]) is None
+
+
+@pytest.mark.parametrize(("more", "orientation"), [(-1, 1), (0, 6), (1000, 6)])
+def test_a_webp_ends_where_it_says(more: int, orientation: int) -> None:
+    block = exif_block(6)
+    data = encode("webp", exif=block)
+    assert data.endswith(block)  # a chunk counts whose kind and length lie before the end
+    end = struct.pack("<I", len(data) - len(block) - 8 + more)
+    for behind in (b"", bytes(100)):
+        assert read_whole_header(data[:4] + end + data[8:] + behind).orientation == orientation

@@ -7,12 +7,18 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from image_files import PICTURE, box, chunk, empty_png, encode, grey_tags, png, tiff, with_tags
+
+from shardforge.errors import ImageError
+from shardforge.images.containers.png import strip_png
+from shardforge.images.containers.tiff import strip_tiff
+from shardforge.images.header import Header, read_header
 
 #: Reads each file, then writes what its header and its pixels came to. Only 300 MiB more may be taken than are taken.
 JUDGE = """
@@ -20,6 +26,7 @@ import json, resource, sys, warnings
 from pathlib import Path
 warnings.simplefilter("error")
 from shardforge.errors import ImageError
+from shardforge.images.containers.png import strip_png
 from shardforge.images.convert import Conversion, check_image, convert_image
 from shardforge.images.header import read_file_header
 
@@ -76,12 +83,21 @@ def bomb() -> bytes:
     return b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(400)), packer.flush()])
 
 
-def jpeg2000(exponents: bytes = b"\4\4", tile: int = 12_000) -> bytes:
-    """Return a codestream of 12,000 x 12,000 pixels that has no data."""
-    size = struct.pack(">HIIIIIIIIH", 0, 12_000, 12_000, 0, 0, tile, tile, 0, 0, 1) + b"\7\1\1"
-    coding = b"\0\0\0\1\0\5" + exponents + b"\0\1"
+def jpeg2000(
+    exponents: bytes = b"\4\4",
+    tile: int = 12_000,
+    *,
+    size: tuple[int, int] = (12_000, 12_000),
+    components: int = 1,
+    levels: int = 5,
+    precincts: bytes = b"",
+    others: Sequence[tuple[int, bytes]] = (),
+) -> bytes:
+    """Return a codestream that has no data, with other segments (marker, content) in its header."""
+    sizes = struct.pack(">HIIIIIIIIH", 0, *size, 0, 0, tile, tile, 0, 0, components) + b"\7\1\1" * components
+    coding = bytes([bool(precincts), 0, 0, 1, 0, levels]) + exponents + b"\0\1" + precincts
     quantisation = b"\x40" + b"\x40" * 16
-    segments = ((0x51, size), (0x52, coding), (0x5C, quantisation))
+    segments = ((0x51, sizes), (0x52, coding), (0x5C, quantisation), *others)
     stream = b"\xff\x4f" + b"".join(struct.pack(">BBH", 0xFF, kind, 2 + len(body)) + body for kind, body in segments)
     return stream + b"\xff\x90" + struct.pack(">HHIBB", 10, 0, 0, 0, 1) + b"\xff\x93\xff\xd9"
 
@@ -249,3 +265,119 @@ def test_hostile_files_end_early_and_in_bounded_memory(tmp_path: Path) -> None:
     assert judge.stderr == ""
     found = json.loads(judge.stdout)
     assert found == {name: [header, *[pixels] * 4] for name, (_, header, pixels) in CASES.items()}
+
+
+#: Width, height and coding of pictures that have as many precincts and code blocks as may be: with one more row of
+#: pixels there are too many.
+MOST_BLOCKS: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "of 4 x 4": (11_583, 11_583, {}),
+    "in a wide picture": (262_143, 507, {}),
+    "in a high picture": (508, 262_139, {}),
+    "of 1024 x 4": (2_047, 16_776_191, {"exponents": b"\x08\0"}),
+    "of 4 x 1024": (8_191, 4_193_279, {"exponents": b"\0\x08"}),
+    "in three components": (6_687, 6_687, {"components": 3}),
+    "in two sizes": (10_359, 10_359, {"levels": 1}),
+    "in six sizes": (1_000, 100_159, {"levels": 5}),
+    "in tiles": (6_400, 289 * 64, {"tile": 64}),
+    "in precincts of 4 x 4": (8_191, 8_191, {"exponents": b"\4\4", "precincts": b"\x22"}),
+    "in precincts of 32768 x 1": (100, 2_796_201, {"exponents": b"\4\4", "precincts": b"\x0f"}),
+    "in precincts of 1 x 32768": (100, 5_305_151, {"exponents": b"\4\4", "precincts": b"\xf0"}),
+    "in precincts of the smaller size": (16_383, 16_255, {"exponents": b"\4\4", "levels": 1, "precincts": b"\x22"}),
+    "in precincts of the larger size": (16_383, 4_091, {"exponents": b"\4\4", "levels": 1, "precincts": b"\xff\x22"}),
+    "of one component": (11_583, 11_583, {"exponents": b"\4\4", "others": [(0x53, b"\0\0\0\0\0\0\1")]}),
+}
+
+
+@pytest.mark.parametrize("name", MOST_BLOCKS)
+def test_code_blocks_of_jpeg_2000_are_counted(name: str) -> None:
+    width, height, coding = MOST_BLOCKS[name]
+    coding = {"exponents": b"\0\0", "levels": 0, "tile": 2**24} | coding
+    assert read_header(jpeg2000(size=(width, height), **coding)) == Header(width, height, "jpeg2000")
+    with pytest.raises(ImageError, match="code blocks") as caught:
+        read_header(jpeg2000(size=(width, height + 1), **coding))
+    assert caught.value.reason == "too_costly"
+
+
+@pytest.mark.parametrize(
+    ("segment", "damaged"),
+    [
+        (b"\xff\x64\0\2", False),
+        (b"\xff\0\0\2", False),
+        (b"\xfe\xff\0\2", True),
+        (b"\0\0\0\2", True),
+        (b"\xff\x64\0\1", True),
+        (b"\xff\x64\0\0", True),
+    ],
+)
+def test_segments_of_jpeg_2000_have_a_marker_and_a_length(segment: bytes, damaged: bool) -> None:
+    data = jpeg2000(others=[(0, b"")]).replace(b"\xff\0\0\2", segment)
+    if not damaged:
+        assert read_header(data) == Header(12_000, 12_000, "jpeg2000")
+        return
+    with pytest.raises(ImageError, match="header is damaged") as caught:
+        read_header(data)
+    assert caught.value.reason == "corrupt"
+
+
+@pytest.mark.parametrize(
+    ("colours", "bits", "data", "most"),
+    [
+        (2, 8, 36, 34_400),  # 3 bytes a pixel; a compressed byte is 1,032 at best
+        (2, 8, 0, 22_016),
+        (2, 8, 200, 90_816),
+        (2, 16, 36, 17_200),
+        (0, 8, 36, 103_200),
+        (0, 1, 36, 825_607),
+        (3, 8, 36, 103_200),
+        (3, 4, 36, 206_401),
+        (4, 8, 36, 51_600),
+        (6, 16, 36, 12_900),
+    ],
+)
+def test_a_png_has_enough_data_for_its_pixels(colours: int, bits: int, data: int, most: int) -> None:
+    def png_of(width: int, height: int) -> bytes:
+        head = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+        chunks = (chunk(b"IHDR", head), chunk(b"PLTE", bytes(3)), chunk(b"IDAT", bytes(data)), chunk(b"IEND", b""))
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+    for size in ((most, 1), (1, most)):
+        assert strip_png(png_of(*size)).bits == bits
+    for size in ((most + 1, 1), (1, most + 1), (30_000, 30_000)):
+        with pytest.raises(ImageError, match="the png ends too early") as caught:
+            strip_png(png_of(*size))
+        assert caught.value.reason == "truncated"
+
+
+def rows_of(count: int, *tags: tuple[int, int, int, bytes]) -> bytes:
+    """Return a TIFF of so many rows of a pixel, a strip each, with other tags."""
+    strips = [(278, 4, 1, struct.pack("<I", 1)), *tags]
+    return tiff(with_tags(grey_tags(1, count, 8), *strips), bytes(2 * count))
+
+
+def tiles_of(width: int, height: int, side: int) -> bytes:
+    tags = [tag for tag in grey_tags(width, height, 8) if tag[0] not in (273, 278, 279)]
+    tags += [(tag, 4, 1, struct.pack("<I", side)) for tag in (322, 323)]
+    tags += [(tag, 4, 1, struct.pack("<I", 8)) for tag in (324, 325)]
+    return tiff(tags, bytes(width * height))
+
+
+IN_PLANES = ((277, 3, 1, b"\2\0"), (284, 3, 1, b"\2\0"))  # two samples a pixel
+
+
+@pytest.mark.parametrize(
+    ("fitting", "costly"),
+    [
+        (rows_of(2**20), rows_of(2**20 + 1)),
+        (rows_of(2**19, *IN_PLANES), rows_of(2**19 + 1, *IN_PLANES)),
+        (tiles_of(1, 1, 2**13), tiles_of(1, 1, 2**13 + 1)),
+        (tiles_of(2**15, 1, 2**11), tiles_of(2**15 + 1, 1, 2**11)),
+        (tiles_of(1, 2**15, 2**11), tiles_of(1, 2**15 + 1, 2**11)),
+        (tiles_of(1024, 1024, 1), tiles_of(1025, 1024, 1)),
+    ],
+    ids=["strips", "strips of planes", "a tile", "tiles in a row", "tiles in a column", "small tiles"],
+)
+def test_strips_and_tiles_of_a_tiff_are_counted(fitting: bytes, costly: bytes) -> None:
+    assert strip_tiff(fitting).planes == ()
+    with pytest.raises(ImageError) as caught:
+        strip_tiff(costly)
+    assert caught.value.reason == "too_costly"

@@ -24,6 +24,8 @@ from image_files import (
 )
 
 from shardforge.errors import ImageError
+from shardforge.images.containers.jpeg import strip_jpeg
+from shardforge.images.containers.tiff import strip_tiff
 from shardforge.images.convert import CODECS, Conversion, check_image, convert_image
 
 MEGABYTE = 1 << 20
@@ -200,6 +202,24 @@ def test_what_is_left_out_is_a_note(data: bytes, said: str | None) -> None:
     assert notes == () if said is None else said in notes[0]
 
 
+@pytest.mark.parametrize(
+    ("marker", "content", "kept"),
+    [
+        (0xE0, b"JFIF\0".ljust(14, b"\1"), True),
+        (0xE0, b"JFIF\0".ljust(20, b"\1"), True),
+        (0xE0, b"JFIF\0".ljust(13, b"\1"), False),
+        (0xE0, b"JFXX\0".ljust(14, b"\1"), False),
+        (0xEE, b"Adobe".ljust(12, b"\1"), True),
+        (0xEE, b"Adobe".ljust(11, b"\1"), False),
+        (0xEE, b"Abode".ljust(12, b"\1"), False),
+        *((marker, b"Adobe".ljust(20, b"\1"), False) for marker in (0xE1, 0xE2, 0xED, 0xEF, 0xFE)),
+        *((marker, bytes(20), True) for marker in (0xDD, 0xDB, 0xF0, 0xFD)),
+    ],
+)
+def test_what_is_kept_of_a_jpeg_is_what_decoders_take(marker: int, content: bytes, kept: bool) -> None:
+    assert (content in strip_jpeg(jpeg((marker, content)))) == kept
+
+
 def reason_of(data: bytes) -> str:
     with pytest.raises(ImageError) as caught:
         convert_image(data, Conversion())
@@ -227,3 +247,18 @@ def flipped(data: bytes, at: int) -> bytes:
 )
 def test_what_is_wrong_with_pixels_is_not_forgiven(data: bytes, reason: str) -> None:
     assert reason_of(data) == reason
+
+
+#: TIFF 6.0 and its supplements: what a decoder needs to make pixels of the data; 266 says how bits lie in a byte.
+PIXEL_TAGS = [
+    *(256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 338, 339),
+    *(347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),
+]
+
+
+def test_a_tiff_keeps_the_tags_that_make_pixels_and_no_others() -> None:
+    others = ((tag, 3, 1, struct.pack("<H", 1)) for tag in range(250, 1000))
+    stripped = strip_tiff(tiff(with_tags([*others, *grey_tags(1, 1, 8)]), b"x")).data
+    (directory,) = struct.unpack_from("<I", stripped, 4)
+    (count,) = struct.unpack_from("<H", stripped, directory)
+    assert [struct.unpack_from("<H", stripped, directory + 2 + 12 * n)[0] for n in range(count)] == PIXEL_TAGS

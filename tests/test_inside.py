@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from pipeline import manifest, prepare, shard_hashes, write
 
 from shardforge import inside
 from shardforge.cli import main
+from shardforge.dataset.index import index_schema, write_index
 from shardforge.dataset.layout import Layout
 from shardforge.dataset.plan import read_plan, read_planned_rows
 from shardforge.errors import DatasetError, ManifestError, UsageError
@@ -446,3 +448,18 @@ def test_a_list_of_tars_may_name_them_anywhere(tmp_path: Path) -> None:
     assert len(open_inputs(tmp_path / "lists" / "list.txt").shards) == 2
     with pytest.raises(UsageError, match="matches no file"):
         open_inputs(tmp_path / "lists" / "none.tar")
+
+
+def test_an_index_grows_in_the_private_folder_until_it_is_whole(tmp_path: Path) -> None:
+    split, scratch = tmp_path / "out" / "index", tmp_path / "out" / "tmp"
+    split.mkdir(parents=True)
+    schema = index_schema(["jpg"])
+
+    def tables() -> Iterator[pa.Table]:
+        assert list(split.iterdir()) == []
+        assert len(list(scratch.iterdir())) == 1
+        yield schema.empty_table()
+
+    write_index(split / "train.parquet", tables(), schema, scratch)
+    assert [path.name for path in split.iterdir()] == ["train.parquet"]
+    assert list(scratch.iterdir()) == []

@@ -10,20 +10,23 @@ import pickle
 import shutil
 import tarfile
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from pipeline import as_nobody, manifest, prepare, run, write
 
 from shardforge.errors import DatasetError
-from shardforge.loader.index import ShardIndex, open_index
+from shardforge.loader.index import ShardIndex, open_index, walk
 from shardforge.loader.index.cache import choose_place
 from shardforge.loader.index.file import join_rows, write_columns
 from shardforge.loader.index.rows import Extent, ShardRows, make_extent
 from shardforge.loader.index.shard_index import make_fingerprint
 from shardforge.loader.inputs import open_inputs
 from shardforge.loader.shards import ShardSet
+from shardforge.loader.storage.local import LocalFile
 from shardforge.samples import hash_keys
 
 LONG = "folder/" + "x" * 150
@@ -334,3 +337,38 @@ def test_index_command_writes_what_dali_reads(out: Path) -> None:
     table, place = run("index", out, "--split", "train", "--workers", 0).stdout.split("Index: ")
     assert place == f"{found['index']}\n"
     assert max(map(len, table.splitlines())) <= 100
+
+
+def test_samples_without_a_member_are_the_same_by_the_table_and_by_the_walk(photos: Path, tmp_path: Path) -> None:
+    db = prepare(tmp_path, f"photos=table:{photos / 'photos.csv'}")
+    with closing(duckdb.connect(str(db))) as connection:
+        connection.execute("UPDATE images SET family = NULL WHERE rowid % 3 = 0")
+    write(db, tmp_path / "out", "--label", "family", "--unlabelled", "keep")
+    indices = [
+        open_index([open_inputs(tmp_path / "out", split="train")]),
+        open_tars(*sorted((tmp_path / "out" / "train").glob("*.tar"))),
+    ]
+    numbers = np.arange(indices[0].samples)
+    ours, walked = ([column.tolist() for column in index.locate(numbers, "cls")] for index in indices)
+    assert ours == walked
+    assert ours[1].count(0) == ours[2].count(0) == int((indices[0].labels < 0).sum()) > 0
+
+
+@pytest.mark.parametrize("piece", [512, 1_536, 10_000, 1 << 20])
+def test_a_shard_is_walked_in_pieces_of_any_size(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "_PIECE", piece)
+    members = {}
+    for label, key in enumerate(("a", "b", LONG)):
+        members |= {f"{key}.jpg": bytes(3_000), f"{key}.cls": b"%d" % label}
+    tar = str(write_tar(tmp_path / "a.tar", members))
+    whole, pieces = walk.walk_shard(tar), walk.walk_file(tar, LocalFile(tar))
+    assert pieces.labels.tolist() == whole.labels.tolist() == [0, 1, 2]
+    assert pieces.hashes.tolist() == whole.hashes.tolist()
+    for extension, extent in whole.members.items():
+        assert pieces.members[extension].blocks.tolist() == extent.blocks.tolist()
+        assert pieces.members[extension].sizes.tolist() == extent.sizes.tolist()
+
+
+def test_a_shard_without_samples_has_empty_columns() -> None:
+    extent = make_extent("a.tar", np.array([], np.int64), np.array([], np.int64))
+    assert (extent.blocks.tolist(), extent.sizes.tolist()) == ([], [])

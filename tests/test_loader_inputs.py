@@ -114,6 +114,13 @@ def test_shard_index_of_wids(tmp_path: Path) -> None:
         "{",
         "[]",
         '{"splits": {}}',
+        '{"splits": []}',
+        '{"splits": null}',
+        '{"shardforge": {}}',
+        *(
+            f'{{"splits": {{"a": {{"filenames": ["{name}"], "shard_lengths": [1]}}}}}}'
+            for name in ("", "a\\n.tar", "a\\u0000.tar", "\\ud800.tar")  # no file can have the last one's name
+        ),
         '{"shardlist": [{"url": "a.tar"}]}',
         '{"shardlist": 3}',
         '{"shardlist": [{"url": "a.tar", "nsamples": 1e999}]}',

@@ -296,3 +296,12 @@ def test_mixture_spreads_its_sources_over_the_epoch() -> None:
 def test_mixture_that_cannot_be_is_refused(weights: list[float | None], samples: int | None) -> None:
     with pytest.raises(UsageError, match="mixing"):
         mixture(1, [10, 10], weights, samples)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.int16, np.uint8])
+def test_weights_are_summed_in_double_precision(kind: type[np.generic]) -> None:
+    weights = np.array([1, 3, 0, 200] * 500).astype(kind)
+    samplers = [WeightedSampler(numbers, seed=4) for numbers in (weights, weights.astype(np.float64))]
+    drawn, expected = (sampler.take(0, len(weights)).tolist() for sampler in samplers)
+    assert drawn == expected
+    assert samplers[0].describe() == samplers[1].describe()

@@ -36,7 +36,7 @@ def scan(db: Path, *sources: str | Path, workers: int = 0, **options: Any) -> Ma
 
 def counts(changes: Changes) -> dict[str, int]:
     """Return the kinds of change that there were."""
-    kinds = ("new", "changed", "described", "unchanged", "vanished")
+    kinds = ("new", "changed", "unread", "described", "unchanged", "vanished")
     return {kind: getattr(changes, kind) for kind in kinds if getattr(changes, kind)}
 
 
@@ -74,6 +74,27 @@ def test_a_second_run_changes_nothing(db: Path, image_tree: Path) -> None:
     assert second.reasons == first.reasons == {"tree": {None: 12, "not_an_image": 1}}
     assert rows(db) == before[0]
     assert rows(db, "SELECT scanned_at FROM sources") == [("before",)]
+
+
+@pytest.mark.parametrize("kind", ["new", "changed", "described", "vanished", "unchanged"])
+def test_each_kind_of_change_is_a_new_state_of_the_source(kind: str, db: Path, image_tree: Path) -> None:
+    image, table = image_tree / "fish" / "0.jpg", db.parent / "metadata.csv"
+    table.write_text("name,author\n1.jpg,Ann\n")
+    scan(db, image_tree, metadata=MetadataFile(table, "name"))
+    with open_mapping(db, write=True) as mapping:
+        mapping.execute("UPDATE sources SET scanned_at = 'before'")
+    match kind:
+        case "new":
+            (image_tree / "new.jpg").write_bytes(image.read_bytes())
+        case "changed":
+            os.utime(image, ns=(1, 1))
+        case "described":
+            table.write_text("name,author\n1.jpg,Bob\n")
+        case "vanished":
+            image.unlink()
+    assert kind in counts(scan(db, image_tree).changes["tree"])
+    [(scanned,)] = rows(db, "SELECT scanned_at FROM sources")
+    assert (scanned == "before") == (kind == "unchanged")
 
 
 def test_new_changed_vanished_and_returned_files(db: Path, image_tree: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -16,6 +17,7 @@ from pipeline import as_nobody, open_to_all
 from shardforge.errors import DatasetError, MappingError, UsageError
 from shardforge.mapping import Mapping, open_mapping
 from shardforge.mapping.known_sources import read_known
+from shardforge.mapping.lock import _find_holder
 
 QUERIES = [
     "count_by_class",
@@ -339,3 +341,54 @@ def test_a_mapping_is_made_once_a_full_disk_has_room(db: Path, tmp_path: Path, f
             assert mapping.rows("SELECT count(*) FROM images") == [(0,)]
     finally:
         subprocess.run(["umount", "-l", small], check=True)
+
+
+LOCK = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:
+    fcntl.flock(file, fcntl.LOCK_SH)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="other systems have no table of locks")
+@pytest.mark.parametrize("first", [True, False])
+def test_the_holder_of_a_lock_is_another_process(first: bool, tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    assert _find_holder(place) is None
+    command = [sys.executable, "-c", LOCK, str(place)]
+    with open(place, "r+b") as file:
+        if first:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            assert _find_holder(place) is None
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            fcntl.flock(file, fcntl.LOCK_SH)
+            assert _find_holder(place) == holder.pid
+    assert _find_holder(place) is None
+    assert _find_holder(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [((3, 38, 5), False), ((3, 39, 0), True), ((3, 39, 4), True), ((4, 0, 0), True)]
+)
+def test_sqlite_must_be_new_enough(
+    version: tuple[int, int, int], fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    if fits:
+        create(tmp_path / "mapping.sqlite").close()
+        return
+    with pytest.raises(MappingError, match=r"a mapping needs 3\.39 or later; use another Python"):
+        create(tmp_path / "mapping.sqlite")
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_duckdb_loads_and_fetches_nothing_by_itself(write: bool, tmp_path: Path) -> None:
+    create(tmp_path / "mapping.duckdb").close()
+    with open_mapping(tmp_path / "mapping.duckdb", write=write) as mapping:
+        for setting in ("autoload_known_extensions", "autoinstall_known_extensions"):
+            assert mapping.rows(f"SELECT current_setting('{setting}')") == [(False,)]

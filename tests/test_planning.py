@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from itertools import pairwise, product
 from typing import Any
 
 import pyarrow as pa
@@ -12,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shardforge.dataset.budget import Budget
+from shardforge.dataset.images import ImageProbe
 from shardforge.dataset.options import WriteOptions
 from shardforge.dataset.plan import SCHEMA, Plan, PlannedShard
-from shardforge.dataset.planning import cut_shards
+from shardforge.dataset.planning import _digest, cut_shards
 from shardforge.dataset.write import _threads_per_shard, select_shards
 from shardforge.errors import UsageError
 from shardforge.images.convert import Conversion
@@ -168,3 +171,64 @@ def test_parts_that_there_are_not_are_refused(part: str) -> None:
 )
 def test_few_shards_share_all_cores(workers: int, shards: int, threads: int) -> None:
     assert _threads_per_shard(workers, shards) == threads
+
+
+@pytest.mark.parametrize(
+    ("budget", "planned", "limit"),
+    [
+        (Budget(), 0, 9),
+        (Budget(), 999, 9),
+        (Budget(), 1_000, 10),
+        (Budget(), 123_456, 1_234),
+        (Budget(share=0.5), 21, 10),
+        (Budget(share=1.0), 50, 50),
+        (Budget(share=0.0), 1_000_000, 9),
+        (Budget(share=None, count=0), 1_000_000, 0),
+        (Budget(count=3), 1_000_000, 3),
+    ],
+)
+def test_a_budget_is_a_share_of_the_plan_or_a_number(budget: Budget, planned: int, limit: int) -> None:
+    assert budget.limit(planned) == limit
+
+
+RECORDS = {
+    "key": ["k1", "k2", "k3", "k4"],
+    "path": ["a/b", "a/", "", None],
+    "content_hash": ["00", "01", None, "03"],
+    "class_index": [1, None, 0, 2],
+    "bytes": [10, 0, 7, 2**40],
+    "mtime": [1, 2, 3, 4],
+    "offset": [512, None, 0, 7],
+    "class_name": ["a", "b", "c", "d"],
+}
+OTHERS = {"k1": "k0", "k2": "k0", "k3": "k0", "k4": "k0", "a/b": "a/c", "a/": "b/", "00": "10", "01": "11", "03": "13"}
+
+
+def digest(records: dict[str, list[Any]], cuts: tuple[int, ...] = (), **options: Any) -> str:
+    """Return the digest of a shard whose table comes in chunks."""
+    table = pa.table(records)
+    parts = [table.slice(start, stop - start) for start, stop in pairwise((0, *cuts, table.num_rows))]
+    return _digest(pa.concat_tables(parts), "train", replace(options_of(9, 10**6), **options))
+
+
+def test_a_shards_digest_changes_with_each_value_that_is_written() -> None:
+    known = digest(RECORDS)
+    assert known == digest(RECORDS, (1,)) == digest(RECORDS, (1, 2, 3)) == digest(RECORDS, (2, 2))
+    for column, row in product(RECORDS, range(4)):
+        value = RECORDS[column][row]
+        for other in (None, OTHERS.get(value, "x") if isinstance(RECORDS[column][0], str) else (value or 0) + 1):
+            values = [*RECORDS[column][:row], other, *RECORDS[column][row + 1 :]]
+            # The time tells whether a file changed where no hash of its content does.
+            ignored = column in ("offset", "class_name") or (column == "mtime" and row != 2) or other == value
+            assert (digest(RECORDS | {column: values}) == known) == ignored, (column, row, other)
+    assert digest(RECORDS | {"path": ["a/", "ba/", "", None]}) != known
+    assert digest(RECORDS | {"path": ["a/b", "a/", None, ""]}) != known
+    assert digest(RECORDS, members=("json",)) != known
+    assert digest(RECORDS, conversion=Conversion(size=(64, 64))) != known
+
+
+def test_a_part_of_a_part_of_a_probe_counts_from_its_begin() -> None:
+    probe = ImageProbe("out", 7, 10, 30)
+    assert (len(probe), probe.part(0, 20)) == (20, probe)
+    assert probe.part(4, 9) == ImageProbe("out", 7, 14, 19)
+    assert probe.part(4, 9).part(1, 3) == ImageProbe("out", 7, 15, 17)

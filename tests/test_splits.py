@@ -444,11 +444,14 @@ def test_a_malformed_exclusion_list_is_a_usage_error(
     [
         ({"rule": "hash", "stratify": "species"}, "does not go with stratifying by species"),
         ({"stratify": "colour"}, "'colour' is not a column"),
+        ({"stratify": "metadata"}, "'metadata' is not a column"),
+        ({"group_by": "metadata"}, "'metadata' is not a column"),
         ({"group_by": "key; DROP TABLE images"}, "is not a column"),
         ({"shares": {}}, "no split"),
         ({"shares": {"validation": Fraction(0)}}, "between 0% and 100%"),
         ({"shares": {"validation": Fraction(1, 2), "test": Fraction(1, 2)}}, "together take 100%"),
         ({"shares": {"validation": Fraction(1, 3**20)}}, "too many digits"),
+        ({"shares": {"validation": Fraction(1, 10**8 + 1)}}, "too many digits"),
         *[
             ({"subsets": {name: Fraction(1, 2)}}, f"'{name}' cannot name a subset")
             for name in ("train", "validation", "test", "training", "validation_unseen", "test_unseen", "key_unseen")
@@ -480,3 +483,11 @@ def test_a_mapping_without_usable_records_cannot_be_split() -> None:
     unusable = [{"key": "a", "reason": "corrupt"}]
     with mapping_of("duckdb", unusable) as mapping, pytest.raises(SplitError, match="no usable record"):
         assign_splits(mapping, seed=1)
+
+
+@pytest.mark.parametrize(
+    "request_", [{"seed": 2**63 - 1}, {"seed": -(2**63)}, {"shares": {"test": Fraction(1, 10**8)}}]
+)
+def test_numbers_at_their_bounds_are_taken(request_: dict[str, Any]) -> None:
+    with mapping_of("sqlite", [{"key": "a"}]) as mapping, pytest.raises(SplitError, match="would be empty"):
+        assign_splits(mapping, **{"seed": 1, **request_})

@@ -183,3 +183,16 @@ def test_parts_of_features_lie_in_their_folder(name: object, features: Path) -> 
     (features / "features.json").write_text(json.dumps({**about, "parts": [name]}))
     with pytest.raises(UsageError, match="no finished features"):
         open_features(features)
+
+
+@pytest.mark.parametrize("part", [None, "version", "epoch", "step", *content(), "task"])
+def test_a_checkpoint_without_one_of_its_parts_is_refused(tmp_path: Path, part: str | None) -> None:
+    saved = {"version": 1, "epoch": 3, "step": 0, **content()}
+    (saved["about"] if part == "task" else saved).pop(part, None)
+    path = tmp_path / "checkpoint_0003.pt"
+    torch.save(saved, path)
+    if part is None:
+        assert same(load_checkpoint(path), saved)
+        return
+    with pytest.raises(UsageError, match="no checkpoint of this program's version 1; start from exported weights"):
+        load_checkpoint(path)

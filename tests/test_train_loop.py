@@ -28,14 +28,24 @@ from shardforge.train.precision import choose_precision  # noqa: E402
 pytestmark = pytest.mark.readers
 
 
-@pytest.mark.parametrize(("keep_last", "kept"), [(None, [3, 5, 6, 8]), (1, [5, 6, 8])])
+@pytest.mark.parametrize(
+    ("frequency", "keep_last", "kept"),
+    [
+        (3, None, [3, 5, 6, 8]),
+        (3, 1, [5, 6, 8]),
+        (2, 1, [5, 8]),
+        (2, 3, [4, 5, 6, 8]),
+        (2, 9, [2, 4, 5, 6, 8]),
+        (1, 2, [5, 7, 8]),
+    ],
+)
 def test_checkpoints_between_those_asked_for_stay_while_they_are_the_best_or_the_latest(
-    tmp_path: Path, keep_last: int | None, kept: list[int]
+    tmp_path: Path, frequency: int, keep_last: int | None, kept: list[int]
 ) -> None:
     for epoch in range(1, 9):
         save_checkpoint(tmp_path, epoch, 0, {})
     save_checkpoint(tmp_path, 5, 30, {})
-    prune_checkpoints(tmp_path, 3, keep_last, best=5)
+    prune_checkpoints(tmp_path, frequency, keep_last, best=5)
     assert [(saved.epoch, saved.step) for saved in list_checkpoints(tmp_path)] == [(epoch, 0) for epoch in kept]
 
 

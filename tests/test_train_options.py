@@ -50,9 +50,11 @@ def tiny_vit() -> torch.nn.Module:
 
 
 def groups_by_name(chosen: FinetuneSettings, model: torch.nn.Module, lr: float = 1.0) -> dict[str, tuple[float, float]]:
-    """Return rate and decay of each parameter."""
+    """Return rate and decay of each parameter, which is in one group alone."""
     groups = group_by_rate_and_decay(chosen, model, lr)
-    return {name: (group["lr"], group["weight_decay"]) for group in groups for name in group["names"]}
+    found = [(name, (group["lr"], group["weight_decay"])) for group in groups for name in group["names"]]
+    assert len(found) == len(dict(found))
+    return dict(found)
 
 
 def test_everything_is_decayed_unless_an_option_says_otherwise() -> None:
