@@ -3,7 +3,7 @@
     git worktree add ../before REVISION
     python scripts/bench_versions.py --before ../before --corpus corpora/inat --rounds 7
 
-All is CPU time, of all processes of a command from start to exit, which changes little when something else runs on the
+All is CPU time, of one process from start to exit, which changes little when something else runs on the
 machine; that of loading counts from the first batch on. `sha256` only hashes the corpus' files: what `write` does
 besides since it compares them with the mapping. A ratio is the median over the rounds of now / before.
 """
@@ -67,10 +67,10 @@ def work(checkout: Path, corpus: Path, folder: Path) -> Costs:
     db, out = folder / "m.duckdb", folder / "shards"
     costs: Costs = {"sha256": spend(checkout, "-c", HASH, corpus)[0]}
     costs["map"], _ = spend(
-        checkout, "-c", RUN, "map", "--db", db, "--source", f"photos=folder:{corpus}", "--workers", 2
+        checkout, "-c", RUN, "map", "--db", db, "--source", f"photos=folder:{corpus}", "--workers", 0
     )
     spend(checkout, "-c", RUN, "split", "--db", db, "--seed", 17, "--val-split", 5)
-    size = ("--size", 224, "--resize", "squash", "--quality", 90, "--workers", 2)
+    size = ("--size", 224, "--resize", "squash", "--quality", 90, "--workers", 0)
     costs["write"], _ = spend(checkout, "-c", RUN, "write", "--db", db, "--out", out, *size)
     for task in TASKS:
         _, said = spend(checkout, READ, "shardforge", task, 0, folder)
