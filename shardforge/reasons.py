@@ -90,6 +90,14 @@ BAD = frozenset(
 #: Reasons that may be gone the next time: what has one is tried again by the next run of the same command.
 PASSING = frozenset({VANISHED, UNREADABLE, CHANGED, TIMED_OUT})
 
+#: Passing reason -> what to do about images that `write` left out for it.
+ADVICE = {
+    **dict.fromkeys((VANISHED, UNREADABLE), "the same `shardforge write` writes them once they are back"),
+    CHANGED: "the same `shardforge write` writes them once the former files are back; to take those that are there "
+    "now, run map, split and write --replace",
+    TIMED_OUT: "the same `shardforge write` tries them again",
+}
+
 
 def explain_failure(error: TaskError, before: str | None = None) -> tuple[str, str]:
     """Return the reason and the words for the one image that makes a task fail; `before` was its reason so far."""

@@ -120,6 +120,7 @@ def test_an_entry_without_a_record_is_named_with_the_nearest_names(engine: str, 
     report, left_out = split(engine, RECORDS, parse_list(str(path)))
     assert left_out == set()
     assert report.unmatched == {"typos": ["Vulpes vulpis", "Arra macao", "qqqqqqq", "/no/such/file.jpg"]}
+    assert [(count.entries, count.images) for count in report.exclusions] == [(4, 0)]
     assert set(report.nearest) == {"Vulpes vulpis", "Arra macao"}
     assert report.nearest["Vulpes vulpis"] == ["Vulpes vulpes"]
     assert "Ara macao" in report.nearest["Arra macao"]

@@ -245,3 +245,10 @@ def test_a_webp_ends_where_it_says(more: int, orientation: int) -> None:
     end = struct.pack("<I", len(data) - len(block) - 8 + more)
     for behind in (b"", bytes(100)):
         assert read_whole_header(data[:4] + end + data[8:] + behind).orientation == orientation
+
+
+def test_comments_before_the_size_of_a_pnm_have_bounds() -> None:
+    whole = b"P5\n#" + b"x" * (2**16 - 4 - 11) + b"\n40 24 255\n"
+    assert len(whole) == 2**16
+    assert read_header(whole + bytes(960)) == Header(*SIZE, "ppm")
+    assert reason_of(whole.replace(b"x", b"xx", 1) + bytes(960)) == "too_costly"

@@ -392,3 +392,12 @@ def test_duckdb_loads_and_fetches_nothing_by_itself(write: bool, tmp_path: Path)
     with open_mapping(tmp_path / "mapping.duckdb", write=write) as mapping:
         for setting in ("autoload_known_extensions", "autoinstall_known_extensions"):
             assert mapping.rows(f"SELECT current_setting('{setting}')") == [(False,)]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "duckdb"])
+def test_a_mapping_that_is_removed_meanwhile_is_not_filled(engine: str, tmp_path: Path) -> None:
+    place = tmp_path / f"mapping.{engine}"
+    with create(place) as mapping:
+        place.unlink()
+        with pytest.raises(MappingError, match="removed while it was opened; run the same command again"):
+            mapping.prepare(create=True)

@@ -487,6 +487,7 @@ def test_each_value_of_a_manifest_is_compared(out: Path) -> None:
         (lambda text: b"\xff" + text, ("", "33 classes", "no readable file")),
         (lambda text: text + b"Zzz\n", ("", "33 classes", "34 lines")),
         (lambda text: text.replace(b"Felidae", b"Feline"), ("line 13", "'Felidae'", "'Feline'")),
+        (lambda text: text.removesuffix(b"\n"), ("", "a line end behind the last class", "none")),
     ],
 )
 def test_what_is_wrong_with_a_class_file(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from shardforge.cli.options import count_of, print_json, print_table, warn_of_faults
-from shardforge.reasons import INTERNAL_ERROR, MEANING
+from shardforge.reasons import ADVICE, INTERNAL_ERROR, MEANING
 
 if TYPE_CHECKING:
     from shardforge.dataset.write import WriteReport
@@ -56,8 +56,8 @@ def print_report(out: Path, report: WriteReport, part: str | None, *, as_json: b
 
 
 def _iter_remarks(report: WriteReport) -> Iterator[str]:
-    if passing := ", ".join(f"{count:,} {reason}" for reason, count in report.passing.most_common()):
-        yield f"Warning: for a reason that may pass: {passing}; the same command writes them once they are back"
+    for reason, count in report.passing.most_common():
+        yield f"Warning: for a reason that may pass: {count:,} {reason}; {ADVICE[reason]}"
     if unlabelled := report.outcomes["no_label"]:
         images = count_of(unlabelled, "image has no label and is", "images have no label and are")
         yield f"Warning: {images} left out"

@@ -122,24 +122,7 @@ def _check_itself(manifest: Manifest) -> Iterator[Problem]:
 def check_companions(layout: Layout, manifest: Manifest, plan: Plan | None) -> Iterator[Problem]:
     """Compare `classes.txt` and each split's `sizes.json` with manifest and plan."""
     if manifest.ours.get("classes"):
-        count = manifest.ours["classes"]["count"]
-        lines = _read_lines(layout.classes)
-        if lines is None or len(lines) != count:
-            found = "no readable file" if lines is None else f"{len(lines)} lines"
-            yield Problem("class_file", layout.classes.name, "", f"{count} classes", found, shard=False)
-        elif plan is not None and _read_bytes(layout.classes) != classes_text(plan.classes or []):
-            wrong = next(
-                (
-                    number
-                    for number, (one, other) in enumerate(zip(lines, plan.classes or [], strict=True))
-                    if one != other
-                ),
-                0,
-            )
-            expected = (plan.classes or [])[wrong]
-            yield Problem(
-                "class_file", layout.classes.name, f"line {wrong + 1}", repr(expected), repr(lines[wrong]), shard=False
-            )
+        yield from _check_classes(layout.classes, manifest.ours["classes"]["count"], plan)
     if not manifest.ours:
         return
     for split in dict.fromkeys(entry.split for entry in manifest.shards):
@@ -151,6 +134,21 @@ def check_companions(layout: Layout, manifest: Manifest, plan: Plan | None) -> I
             yield Problem(
                 "companion_value", f"{split}/{place.name}", "", "the samples of each shard", found, shard=False
             )
+
+
+def _check_classes(place: Path, count: int, plan: Plan | None) -> Iterator[Problem]:
+    """Compare a file of classes with the plan, or, without one, only their number."""
+    classes = None if plan is None else plan.classes or []
+    lines = _read_lines(place)
+    if lines is None or len(lines) != count:
+        found = "no readable file" if lines is None else f"{len(lines)} lines"
+        yield Problem("class_file", place.name, "", f"{count} classes", found, shard=False)
+    elif classes is not None and _read_bytes(place) != classes_text(classes):
+        for number, (line, name) in enumerate(zip(lines, classes, strict=True), 1):
+            if line != name:
+                yield Problem("class_file", place.name, f"line {number}", repr(name), repr(line), shard=False)
+                return
+        yield Problem("class_file", place.name, "", "a line end behind the last class", "none", shard=False)
 
 
 def _read_lines(path: Path) -> list[str] | None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from shardforge.dataset.manifest import Manifest
 from shardforge.mapping import Mapping
 from shardforge.parquet import ParquetTable
-from shardforge.reasons import MEANING, PASSING
+from shardforge.reasons import ADVICE, MEANING, PASSING
 from shardforge.splits.checks import INTEGRITY_CHECKS, check_mapping
 from shardforge.verify.problems import Problem
 
@@ -57,7 +57,7 @@ def _list_passing(mapping: Mapping, dataset: str) -> Iterator[Problem]:
     """Say which images are not in the shards for reasons that may have passed since."""
     for reason, images in mapping.rows(mapping.query("select_unwritten"), dataset=dataset):
         if reason in PASSING:
-            found = f"{images:,} {reason}: {MEANING[reason]}; run the same `shardforge write` again once they are back"
+            found = f"{images:,} {reason}: {MEANING[reason]}; {ADVICE[reason]}"
             yield Problem("mapping_passing", str(mapping.path), "", "images in the shards", found, shard=False)
 
 

@@ -32,7 +32,7 @@ MEANING = {
     "member_costly": "a member has more bytes than any reader takes",
     "member_bytes": "a member's bytes are not those that were written",
     "label_wrong": "a .cls member holds another label",
-    "label_range": "a .cls member holds no label of the class file",
+    "label_range": "a .cls member holds no class number",
     "image_undecodable": "an image cannot be decoded",
     "text_invalid": "a .json or .txt member cannot be read",
     "reader_killed": "reading it kills the process that does",

@@ -259,7 +259,8 @@ def _check_member(check: ShardCheck, view: FileView, kind: str, member: Member) 
             return "image_undecodable", "", str(error)
     elif kind == LABEL:
         if not _is_label(data, check):
-            wanted = "an integer" if check.classes is None else f"0 to {check.classes - 1}"
+            wanted = "a number of digits alone" if check.strict else "a number from 0 on"
+            wanted = wanted if check.classes is None else f"0 to {check.classes - 1}"
             return "label_range", wanted, repr(data[:40])[2:-1]
     elif kind == "json":
         try:
@@ -278,7 +279,7 @@ def _check_member(check: ShardCheck, view: FileView, kind: str, member: Member) 
 def _is_label(data: bytes, check: ShardCheck) -> bool:
     """Tell whether a .cls member holds a class number: as we write it, or as readers take it."""
     label = parse_label(data) if data.isdigit() or not check.strict else None
-    return label is not None and (check.classes is None or 0 <= label < check.classes)
+    return label is not None and label >= 0 and (check.classes is None or label < check.classes)
 
 
 @lru_cache(maxsize=1)

@@ -189,7 +189,8 @@ class PagedRows:
                 missing = set(pages.tolist())
                 if len(missing) > self._room_pages:
                     return None
-                self._former, room = room, _Room(self._section, self._room_pages)
+                self._former = room  # before there is a new one: no more than two are held
+                room = _Room(self._section, self._room_pages)
             for page in sorted(missing):
                 place = room.buffer[room.used * self._page_bytes :][: self._size_of(page)]
                 slot = self._former.slots.item(page)
