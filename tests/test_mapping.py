@@ -401,3 +401,21 @@ def test_a_mapping_that_is_removed_meanwhile_is_not_filled(engine: str, tmp_path
         place.unlink()
         with pytest.raises(MappingError, match="removed while it was opened; run the same command again"):
             mapping.prepare(create=True)
+
+
+def test_a_reader_goes_on_after_a_writer_that_was_killed(tmp_path: Path) -> None:
+    db = tmp_path / "m.sqlite"
+    with create(db) as mapping:
+        mapping.insert("images", images([str(number) for number in range(3_000)]))
+    killed = f"""
+import os, signal, sqlite3
+connection = sqlite3.connect({str(db)!r}, isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN EXCLUSIVE")
+connection.execute("UPDATE images SET label = hex(randomblob(2000))")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    assert Path(f"{db}-journal").stat().st_size > 0
+    with open_mapping(db) as mapping:
+        assert mapping.rows("SELECT count(*), count(label) FROM images") == [(3_000, 0)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from itertools import islice, repeat
 from typing import Any
 
@@ -98,6 +99,8 @@ class SQLiteMapping(Mapping):
                 f"{self.path}: this Python has SQLite {sqlite3.sqlite_version}, a mapping needs 3.39 or later; "
                 "use another Python, or a .duckdb mapping"
             )
+        if not write:
+            self._roll_back_killed()
         place = f"{self.path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
         self._connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=_WAIT_SECONDS)
         self._connection.create_function("sha256", 1, _sha256, deterministic=True)
@@ -108,6 +111,13 @@ class SQLiteMapping(Mapping):
         except sqlite3.Error:
             self.close()
             raise
+
+    def _roll_back_killed(self) -> None:
+        """Undo what a killed writer had half done, which a reader may not do; where this user cannot, it says so."""
+        if os.path.exists(f"{self.path}-journal"):
+            place = f"{self.path.absolute().as_uri()}?mode=rw"
+            with suppress(sqlite3.Error), closing(sqlite3.connect(place, uri=True, timeout=0)) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
 
     def _execute(self, sql: str, values: dict[str, Any]) -> None:
         for statement in [sql] if values else _statements(sql):
