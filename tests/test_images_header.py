@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_files import exif_block
 from PIL import Image
 
 from shardforge.errors import ImageError
@@ -22,18 +23,6 @@ def encode(format: str, size: tuple[int, int] = SIZE, mode: str = "RGB", **optio
     output = io.BytesIO()
     Image.linear_gradient("L").resize(size).convert(mode).save(output, format.upper(), **options)
     return output.getvalue()
-
-
-def exif_block(orientation: int, order: str = "<", field_type: int = 3) -> bytes:
-    value = struct.pack(order + ("H2x" if field_type == 3 else "I"), orientation)
-    return (
-        {"<": b"II*\0", ">": b"MM\0*"}[order]
-        + struct.pack(order + "IH", 8, 2)
-        + struct.pack(order + "HHIHH", 0x0100, 3, 1, 7, 0)
-        + struct.pack(order + "HHI", 0x0112, field_type, 1)
-        + value
-        + b"\0\0\0\0"
-    )
 
 
 def jpeg_with_segments(*segments: tuple[int, bytes]) -> bytes:

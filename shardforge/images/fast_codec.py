@@ -84,7 +84,7 @@ class FastCodec(PillowCodec):
             simplejpeg.decode_jpeg(data, "RGBX", fastupsample=draft, min_height=height, min_width=width, buffer=memory)
         except MemoryError as error:
             raise refuse_memory("jpeg") from error
-        except Exception:
+        except Exception:  # whatever libjpeg says of it: Pillow is asked next, and judges
             return None
         shared = pa.Array.from_buffers(pa.uint8(), memory.size, [None, pa.py_buffer(memory)])
         kind = RGB if colours in _RGB_COLOURS else GREY
